@@ -1,0 +1,152 @@
+//! Dialling: an [`Endpoint`] becomes a gRPC channel, over a Unix socket, TCP or TLS.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Transport, Identity, Uri};
+
+use crate::{Code, Problem, endpoint::Endpoint, limits, v1::chaos_client::ChaosClient};
+
+/// Longest wait for a connection to be made.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The files that TLS needs on the dialling side.
+#[derive(Clone, Debug, Default)]
+pub struct TlsFiles {
+    /// PEM certificates of the authorities to trust. Required for `https://`.
+    pub ca: Option<PathBuf>,
+    /// PEM certificate chain to present, for mutual TLS.
+    pub cert: Option<PathBuf>,
+    /// PEM private key of `cert`.
+    pub key: Option<PathBuf>,
+    /// The name that the server's certificate must carry, where it is not the endpoint's host.
+    pub name: Option<String>,
+}
+
+/// The service's client, with the limits of the contract.
+pub type Client = ChaosClient<Channel>;
+
+/// Connects, and answers once the transport stands.
+///
+/// # Errors
+/// [`Code::NotReachable`] when nothing answers, [`Code::Tls`] when a certificate is not accepted,
+/// [`Code::Usage`] when the TLS files can not be used.
+pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem> {
+    let transport = match endpoint {
+        Endpoint::Unix(_) => Transport::from_static("http://localhost"),
+        Endpoint::Tcp { .. } => Transport::from_shared(endpoint.to_string())
+            .map_err(|error| Problem::new(Code::Usage, format!("address {endpoint}: {error}")))?,
+    };
+    let transport = transport
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(Duration::from_secs(10)))
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW);
+    let channel = match endpoint {
+        Endpoint::Unix(path) => {
+            let path = path.clone();
+            let connector = tower::service_fn(move |_: Uri| {
+                let path = path.clone();
+                async move { connect_unix(&path).await.map(TokioIo::new) }
+            });
+            transport.connect_with_connector(connector).await
+        }
+        Endpoint::Tcp { tls: false, .. } => transport.connect().await,
+        Endpoint::Tcp { tls: true, .. } => {
+            let config = tls_config(tls)?;
+            let transport = transport.tls_config(config).map_err(|error| {
+                Problem::new(Code::Usage, format!("TLS files can not be used: {}", chain(&error)))
+            })?;
+            transport.connect().await
+        }
+    };
+    channel.map(client).map_err(|error| unreachable_problem(endpoint, &error))
+}
+
+/// The service's client over a channel that somebody else made.
+pub fn client(channel: Channel) -> Client {
+    ChaosClient::new(channel)
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES)
+}
+
+/// A full backlog makes `connect` on a Unix socket fail with EAGAIN at once; the peer is there, so try on.
+async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    let started = Instant::now();
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error)
+                if error.kind() == io::ErrorKind::WouldBlock && started.elapsed() < CONNECT_TIMEOUT =>
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            other => return other,
+        }
+    }
+}
+
+fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, Problem> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| {
+            Problem::new(Code::Usage, format!("reading {}: {error}", path.display()))
+                .hint("name a readable PEM file")
+        })
+    };
+    let Some(ca) = &files.ca else {
+        return Err(Problem::new(Code::Usage, "https:// needs the authority's certificate")
+            .hint("give --tls-ca FILE"));
+    };
+    let mut config = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
+    match (&files.cert, &files.key) {
+        (Some(cert), Some(key)) => config = config.identity(Identity::from_pem(read(cert)?, read(key)?)),
+        (None, None) => {}
+        _ => {
+            return Err(Problem::new(Code::Usage, "a client certificate needs both its files")
+                .hint("give --tls-cert FILE and --tls-key FILE"));
+        }
+    }
+    if let Some(name) = &files.name {
+        config = config.domain_name(name);
+    }
+    Ok(config)
+}
+
+fn unreachable_problem(endpoint: &Endpoint, error: &tonic::transport::Error) -> Problem {
+    let text = chain(error);
+    if is_tls(error) {
+        return Problem::new(Code::Tls, format!("connecting to {endpoint}: {text}")).hint(
+            "check that --tls-ca is the authority of the server's certificate, and that --tls-cert is one the server accepts",
+        );
+    }
+    let hint = match endpoint {
+        Endpoint::Unix(_) => "start kittyd, or name its address with --server or KITTY_SERVER",
+        Endpoint::Tcp { .. } => "check that kittyd listens there (kittyd --listen), and the network between",
+    };
+    Problem::new(Code::NotReachable, format!("connecting to {endpoint}: {text}")).hint(hint)
+}
+
+/// An error with its causes, each once.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let line = next.to_string();
+        if !text.contains(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let text = chain(error).to_lowercase();
+    ["certificate", "tls", "handshake", "alert"].iter().any(|word| text.contains(word))
+}

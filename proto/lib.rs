@@ -1,0 +1,41 @@
+//! The contract of ChaosKitty as a crate: what every program needs to speak the service `Chaos`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`v1`] | the generated messages, client and server, with the canonical JSON mapping |
+//! | [`problem`] | numbered errors, and their one mapping to gRPC, HTTP and exit codes |
+//! | [`endpoint`] | addresses: `unix:PATH`, `http://…`, `https://…`, and where to look for them |
+//! | [`client`] | dialling an endpoint: transport, TLS, deadlines |
+//! | [`backoff`] | how long to wait before trying again |
+//! | [`peer`] | who is at the other end of a Unix socket |
+//! | [`limits`] | sizes and times that both ends of the contract must agree on |
+//!
+//! Nothing here depends on the programs; they depend on this, never on each other.
+
+pub mod backoff;
+pub mod client;
+mod codec;
+pub mod endpoint;
+pub mod limits;
+pub mod peer;
+pub mod problem;
+
+pub use problem::{Code, Problem};
+
+/// The generated contract, package `chaoskitty.v1`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::allow_attributes_without_reason,
+    reason = "generated code; the .proto files hold the documentation"
+)]
+pub mod v1 {
+    include!(concat!(env!("OUT_DIR"), "/chaoskitty.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/chaoskitty.v1.serde.rs"));
+}
+
+/// The compiled schema (a `google.protobuf.FileDescriptorSet`), for gRPC reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/chaoskitty.fds"));

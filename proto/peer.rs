@@ -1,0 +1,91 @@
+//! Who is at the other end of a Unix socket, by the kernel's word and not by the peer's.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{PidfdFlags, pidfd_open},
+};
+use tokio::{io::unix::AsyncFd, net::UnixStream};
+
+/// A process at the other end of a Unix socket.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its pid in our pid namespace.
+    pub pid: u32,
+    /// Its effective user when it connected.
+    pub uid: u32,
+    /// Its start time in clock ticks since boot: with the pid, it names this incarnation.
+    pub start_time: u64,
+    pidfd: OwnedFd,
+}
+
+impl Peer {
+    /// The process that connected. `None` where the kernel can not say: it lives in a pid namespace that
+    /// is not ours, or it is gone already.
+    pub fn of(stream: &UnixStream) -> Option<Self> {
+        let credentials = rustix::net::sockopt::socket_peercred(stream).ok()?;
+        let pid = u32::try_from(credentials.pid.as_raw_nonzero().get()).ok()?;
+        let pidfd = pidfd_open(credentials.pid, PidfdFlags::empty()).ok()?;
+        let start_time = start_time(pid).ok()?;
+        let peer = Self { pid, uid: credentials.uid.as_raw(), start_time, pidfd };
+        // The pid may have been recycled between connect and pidfd_open. The peer of an open socket is
+        // alive, so a process that lives now under a pid that was the peer's then is the peer.
+        (!peer.ended_within(Duration::ZERO)).then_some(peer)
+    }
+
+    /// Whether the process has ended, looking for at most this long. Blocks; for short times only.
+    pub fn ended_within(&self, patience: Duration) -> bool {
+        let Ok(timeout) = Timespec::try_from(patience) else { return false };
+        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        poll(&mut fds, Some(&timeout)).is_ok_and(|ready| ready > 0)
+    }
+
+    /// Waits until the process has ended.
+    ///
+    /// # Errors
+    /// The descriptor can not be watched (outside of a tokio runtime).
+    pub async fn ended(&self) -> io::Result<()> {
+        AsyncFd::register_with_interest(self.pidfd.as_fd(), tokio::io::Interest::READABLE)?
+            .readable()
+            .await
+            .map(drop)
+    }
+}
+
+/// When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`, proc(5)).
+///
+/// # Errors
+/// The process is gone, or /proc is not what it should be.
+pub fn start_time(pid: u32) -> io::Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The command may hold spaces and parentheses; what follows the last one is regular.
+    let after = stat.rfind(')').map(|end| &stat[end + 1..]);
+    after
+        .and_then(|fields| fields.split_ascii_whitespace().nth(19))
+        .and_then(|field| field.parse().ok())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: no start time")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_peer_of_a_socket_pair_is_this_process_and_it_lives() {
+        let (one, _two) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&one).unwrap();
+        assert_eq!(peer.pid, std::process::id());
+        assert_eq!(peer.start_time, start_time(peer.pid).unwrap());
+        assert!(!peer.ended_within(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_pid_that_is_not_there_has_no_start_time() {
+        assert!(start_time(u32::MAX).is_err());
+    }
+}
