@@ -49,11 +49,9 @@ impl Peer {
     ///
     /// # Errors
     /// The descriptor can not be watched (outside of a tokio runtime).
+    #[expect(deprecated, reason = "a BorrowedFd keeps the promise that the unsafe successor asks for")]
     pub async fn ended(&self) -> io::Result<()> {
-        AsyncFd::register_with_interest(self.pidfd.as_fd(), tokio::io::Interest::READABLE)?
-            .readable()
-            .await
-            .map(drop)
+        AsyncFd::with_interest(self.pidfd.as_fd(), tokio::io::Interest::READABLE)?.readable().await.map(drop)
     }
 }
 
