@@ -8,6 +8,7 @@
 //! | [`client`] | dialling an endpoint: transport, TLS, deadlines |
 //! | [`backoff`] | how long to wait before trying again |
 //! | [`peer`] | who is at the other end of a Unix socket |
+//! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
@@ -16,7 +17,9 @@ pub mod backoff;
 pub mod client;
 mod codec;
 pub mod endpoint;
+pub mod lease;
 pub mod limits;
+pub mod outbox;
 pub mod peer;
 pub mod problem;
 
