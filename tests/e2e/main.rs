@@ -1,5 +1,12 @@
 //! The end-to-end tests, one module a story, in one binary.
 
-#![allow(missing_docs, reason = "the names of tests are their documentation")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "tests: their names are their documentation, and a panic is how they fail"
+)]
 
 mod architecture;
