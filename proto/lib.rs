@@ -8,6 +8,7 @@
 //! | [`client`] | dialling an endpoint: transport, TLS, deadlines |
 //! | [`backoff`] | how long to wait before trying again |
 //! | [`peer`] | who is at the other end of a Unix socket |
+//! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
@@ -17,6 +18,7 @@ pub mod backoff;
 pub mod client;
 mod codec;
 pub mod endpoint;
+pub mod hello;
 pub mod lease;
 pub mod limits;
 pub mod outbox;
