@@ -10,6 +10,7 @@
 //! | [`peer`] | who is at the other end of a Unix socket |
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
+//! | [`signal`] | signals by name or number |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
@@ -24,6 +25,7 @@ pub mod limits;
 pub mod outbox;
 pub mod peer;
 pub mod problem;
+pub mod signal;
 
 pub use problem::{Code, Problem};
 
