@@ -1,0 +1,273 @@
+//! What outlives the process: one SQLite file, and the only code that knows SQL.
+//!
+//! Writes go through one thread, which commits whatever waits in one transaction (WAL, synchronous FULL:
+//! what was acknowledged outlives a power failure). Reads have a connection of their own. A disk that is
+//! full fails the write and nothing else; the next one may work.
+
+mod error;
+mod ids;
+mod open;
+mod sql;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use chaos_kitty::{Code, Problem, v1};
+use prost::Message;
+use rusqlite::Connection;
+
+use self::{
+    error::problem,
+    ids::Ids,
+    sql::Write,
+    writer::{Health, Writer},
+};
+
+pub use self::{error::StoreError, open::check};
+
+/// Actions on a page where the request does not say.
+const PAGE: u32 = 100;
+/// Actions on a page at the most, so that an answer stays below gRPC's limit.
+const PAGE_MAX: u32 = 1000;
+const EPOCH: &str = "epoch";
+const NEXT_CONNECTION_ID: &str = "next_connection_id";
+
+/// An open store. Clones are the same store; it is closed when the last one is dropped.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+/// The order of the fields is the order in which they are closed.
+struct Inner {
+    server_id: String,
+    ids: Ids,
+    health: Arc<Health>,
+    writer: Option<Writer>,
+    /// Of a store in memory, this connection writes as well.
+    reader: Arc<Mutex<Connection>>,
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the store at `path`, made and migrated where needed. Blocks; for the start of a program.
+    ///
+    /// # Errors
+    /// See [`StoreError`]. A file that can not be used is left as it is.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let open::Opened { writer, reader, lock } = open::open(path)?;
+        let (server_id, ids) = prepare(&writer).map_err(|error| StoreError::sqlite(path, &error))?;
+        let health = Arc::default();
+        let writer =
+            Writer::start(writer, Arc::clone(&health)).map_err(|error| StoreError::io(path, error))?;
+        let reader = Arc::new(Mutex::new(reader));
+        Ok(Self(Arc::new(Inner { server_id, ids, health, writer: Some(writer), reader, _lock: Some(lock) })))
+    }
+
+    /// An empty store in memory, for tests and trials. It works in the caller's thread, so that a virtual
+    /// clock does not run on while one waits for it.
+    ///
+    /// # Errors
+    /// SQLite has no memory.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let path = Path::new(":memory:");
+        let sqlite = |error| StoreError::sqlite(path, &error);
+        let connection = open::in_memory().map_err(sqlite)?;
+        let (server_id, ids) = prepare(&connection).map_err(sqlite)?;
+        let reader = Arc::new(Mutex::new(connection));
+        Ok(Self(Arc::new(Inner {
+            server_id,
+            ids,
+            health: Arc::default(),
+            writer: None,
+            reader,
+            _lock: None,
+        })))
+    }
+
+    /// The server's id: a UUID, made once for each store.
+    pub fn server_id(&self) -> &str {
+        &self.0.server_id
+    }
+
+    /// Begins this start's epoch: greater than any before, and not below the wall clock's milliseconds.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn begin_epoch(&self) -> Result<u64, Problem> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        let now = u64::try_from(now).unwrap_or(u64::MAX);
+        let stored = self.epoch().await?;
+        self.raise_epoch(now.max(stored.saturating_add(1))).await
+    }
+
+    /// Raises the stored epoch to at least this, and answers with what it is now.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn raise_epoch(&self, epoch: u64) -> Result<u64, Problem> {
+        let value = i64::try_from(epoch).map_err(|_| Problem::invalid("epoch", "over 2^63"))?;
+        self.write(Write::AtLeast { key: EPOCH, value }).await?;
+        self.epoch().await
+    }
+
+    async fn epoch(&self) -> Result<u64, Problem> {
+        let stored: Option<i64> = self.read(|connection| sql::get(connection, EPOCH)).await?;
+        Ok(stored.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0))
+    }
+
+    /// The next connection id, from 1, unique for the life of the store. Never waits: ids are reserved in
+    /// blocks ahead of their use, and what is left of a block is given back when the store is closed.
+    pub fn next_connection_id(&self) -> u32 {
+        let (id, reserve) = self.0.ids.next();
+        if let Some(next) = reserve {
+            let write = Write::AtLeast { key: NEXT_CONNECTION_ID, value: next.into() };
+            self.queue(write);
+        }
+        id
+    }
+
+    /// Writes an action's status, new or changed; answers once it is on the disk.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`]: whether it was written is not known.
+    pub async fn put_action(&self, status: &v1::ActionStatus) -> Result<(), Problem> {
+        self.write(Write::action(status)).await
+    }
+
+    /// Writes an action's status some time soon. What can not be written is counted, see [`Self::lost`].
+    pub fn record_action(&self, status: &v1::ActionStatus) {
+        self.queue(Write::action(status));
+    }
+
+    /// Actions, newest first, and the token of the next page (empty on the last one).
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn actions(
+        &self,
+        request: &v1::ListActionsRequest,
+    ) -> Result<(Vec<v1::ActionStatus>, String), Problem> {
+        let size = if request.page_size == 0 { PAGE } else { request.page_size.min(PAGE_MAX) };
+        let request = request.clone();
+        let mut page = self.read(move |connection| sql::actions(connection, &request, size + 1)).await?;
+        let more = page.len() > size as usize;
+        page.truncate(size as usize);
+        let token = page.last().filter(|_| more).map(|last| last.id.clone());
+        Ok((page, token.unwrap_or_default()))
+    }
+
+    /// One action.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchAction`], [`Code::StoreUnavailable`].
+    pub async fn action(&self, id: &str) -> Result<v1::ActionStatus, Problem> {
+        let key = id.to_owned();
+        self.read(move |connection| sql::action(connection, &key)).await?.ok_or_else(|| {
+            Problem::new(Code::NoSuchAction, format!("no action {id:?}")).hint("see `kittyctl action list`")
+        })
+    }
+
+    /// Actions that are not over, oldest first: what a server that starts has to settle.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn unfinished_actions(&self) -> Result<Vec<v1::ActionStatus>, Problem> {
+        self.read(sql::unfinished).await
+    }
+
+    /// Writes an operation, new or changed, under its name.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn put_operation(&self, operation: &v1::Operation) -> Result<(), Problem> {
+        let write = Write::Operation { name: operation.name.clone(), operation: operation.encode_to_vec() };
+        self.write(write).await
+    }
+
+    /// Forgets an operation; one that is not there is none the less gone.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn delete_operation(&self, name: &str) -> Result<(), Problem> {
+        self.write(Write::DeleteOperation { name: name.to_owned() }).await
+    }
+
+    /// The operations, by name.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn operations(&self) -> Result<Vec<v1::Operation>, Problem> {
+        self.read(sql::operations).await
+    }
+
+    /// What is wrong with writing, e.g. a full disk, until a write works again.
+    pub fn problem(&self) -> Option<String> {
+        self.0.health.problem()
+    }
+
+    /// Recorded statuses that were never written, since the store was opened.
+    pub fn lost(&self) -> u64 {
+        self.0.health.lost()
+    }
+
+    async fn write(&self, write: Write) -> Result<(), Problem> {
+        match &self.0.writer {
+            Some(writer) => writer.write(write).await,
+            None => self.with_reader(|connection| sql::apply(connection, &write)),
+        }
+    }
+
+    fn queue(&self, write: Write) {
+        let taken = match &self.0.writer {
+            Some(writer) => writer.queue(write),
+            None => self.with_reader(|connection| sql::apply(connection, &write)).is_ok(),
+        };
+        if !taken {
+            self.0.health.lose(1);
+        }
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Problem> {
+        if self.0.writer.is_none() {
+            return self.with_reader(query);
+        }
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || store.with_reader(query)).await.map_err(Problem::internal)?
+    }
+
+    fn with_reader<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Problem> {
+        let connection = self.0.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        query(&connection).map_err(|error| problem(&error))
+    }
+}
+
+impl Drop for Inner {
+    /// Gives back the connection ids that were not used, and waits for what is still to be written.
+    fn drop(&mut self) {
+        if let Some(writer) = &self.writer {
+            writer.queue(Write::Set { key: NEXT_CONNECTION_ID, value: self.ids.unused().into() });
+        }
+    }
+}
+
+/// The server's id and the first block of connection ids, durable before anything else happens.
+fn prepare(connection: &Connection) -> rusqlite::Result<(String, Ids)> {
+    let transaction = connection.unchecked_transaction()?;
+    let stored: Option<String> = sql::get(&transaction, "server_id")?;
+    let server_id = stored.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    sql::set(&transaction, "server_id", &server_id)?;
+    let next: Option<u32> = sql::get(&transaction, NEXT_CONNECTION_ID)?;
+    let (ids, reserved) = Ids::from(next.unwrap_or(1));
+    sql::set(&transaction, NEXT_CONNECTION_ID, &reserved)?;
+    transaction.commit()?;
+    Ok((server_id, ids))
+}

@@ -1,0 +1,149 @@
+//! Every statement of the store. Writes are values, so that a batch that failed can be tried again one by one.
+
+use chaos_kitty::v1::{self, action_state};
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, types::FromSql};
+
+/// Actions that are over are kept up to this many; the oldest go first.
+pub(super) const ACTIONS_KEPT: u32 = 100_000;
+
+/// One change.
+#[derive(Debug)]
+pub(super) enum Write {
+    Action {
+        id: String,
+        target_id: String,
+        over: bool,
+        status: Vec<u8>,
+    },
+    Operation {
+        name: String,
+        operation: Vec<u8>,
+    },
+    DeleteOperation {
+        name: String,
+    },
+    /// Raises a number to at least this.
+    AtLeast {
+        key: &'static str,
+        value: i64,
+    },
+    Set {
+        key: &'static str,
+        value: i64,
+    },
+    /// Drops what is beyond [`ACTIONS_KEPT`].
+    Prune,
+    /// Changes nothing, and needs room on the disk for it.
+    Probe,
+}
+
+impl Write {
+    pub(super) fn action(status: &v1::ActionStatus) -> Self {
+        Self::Action {
+            id: status.id.clone(),
+            target_id: status.target_id.clone(),
+            over: is_over(status.state()),
+            status: status.encode_to_vec(),
+        }
+    }
+}
+
+/// Nothing of it is in force, and nothing more will become of it. A stuck one still waits for a person.
+fn is_over(state: action_state::Name) -> bool {
+    use action_state::Name as State;
+    matches!(state, State::Reverted | State::Done | State::Failed | State::Refused)
+}
+
+pub(super) fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<()> {
+    let run = |sql: &str, values: &[(&str, &dyn ToSql)]| connection.prepare_cached(sql)?.execute(values);
+    match write {
+        Write::Action { id, target_id, over, status } => run(
+            "INSERT INTO action (id, target_id, over, status) VALUES (:id, :target_id, :over, :status)
+             ON CONFLICT (id) DO UPDATE SET target_id = :target_id, over = :over, status = :status",
+            named_params! {":id": id, ":target_id": target_id, ":over": over, ":status": status},
+        ),
+        Write::Operation { name, operation } => run(
+            "INSERT INTO operation (name, operation) VALUES (:name, :operation)
+             ON CONFLICT (name) DO UPDATE SET operation = :operation",
+            named_params! {":name": name, ":operation": operation},
+        ),
+        Write::DeleteOperation { name } => {
+            run("DELETE FROM operation WHERE name = :name", named_params! {":name": name})
+        }
+        Write::AtLeast { key, value } => run(
+            "INSERT INTO meta (key, value) VALUES (:key, :value)
+             ON CONFLICT (key) DO UPDATE SET value = max(value, :value)",
+            named_params! {":key": key, ":value": value},
+        ),
+        Write::Set { key, value } => set(connection, key, value),
+        Write::Prune => run(
+            "DELETE FROM action WHERE over = 1
+             AND id <= (SELECT id FROM action ORDER BY id DESC LIMIT 1 OFFSET :kept)",
+            named_params! {":kept": ACTIONS_KEPT},
+        ),
+        Write::Probe => set(connection, "probe", &rand::random::<i64>()),
+    }
+    .map(drop)
+}
+
+pub(super) fn set(connection: &Connection, key: &str, value: &dyn ToSql) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached("INSERT INTO meta (key, value) VALUES (:key, :value) ON CONFLICT (key) DO UPDATE SET value = :value")?
+        .execute(named_params! {":key": key, ":value": value})
+}
+
+pub(super) fn get<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = :key")?
+        .query_row(named_params! {":key": key}, |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<v1::ActionStatus>> {
+    let mut statement = connection.prepare_cached("SELECT status FROM action WHERE over = 0 ORDER BY id")?;
+    statement.query_map([], decode)?.collect()
+}
+
+pub(super) fn operations(connection: &Connection) -> rusqlite::Result<Vec<v1::Operation>> {
+    let mut statement = connection.prepare_cached("SELECT operation FROM operation ORDER BY name")?;
+    statement.query_map([], decode)?.collect()
+}
+
+/// At most `limit` actions, newest first, all older than the one of the id `before` where there is one.
+pub(super) fn actions(
+    connection: &Connection,
+    request: &v1::ListActionsRequest,
+    limit: u32,
+) -> rusqlite::Result<Vec<v1::ActionStatus>> {
+    let mut conditions = vec!["1"];
+    conditions.extend((!request.page_token.is_empty()).then_some("id < :before"));
+    conditions.extend((!request.target_id.is_empty()).then_some("target_id = :target_id"));
+    conditions.extend(request.active_only.then_some("over = 0"));
+    let sql =
+        format!("SELECT status FROM action WHERE {} ORDER BY id DESC LIMIT :limit", conditions.join(" AND "));
+    let mut statement = connection.prepare_cached(&sql)?;
+    for (name, value) in [(":before", &request.page_token), (":target_id", &request.target_id)] {
+        if let Some(index) = statement.parameter_index(name)? {
+            statement.raw_bind_parameter(index, value)?;
+        }
+    }
+    if let Some(index) = statement.parameter_index(":limit")? {
+        statement.raw_bind_parameter(index, limit)?;
+    }
+    statement.raw_query().mapped(decode).collect()
+}
+
+pub(super) fn action(connection: &Connection, id: &str) -> rusqlite::Result<Option<v1::ActionStatus>> {
+    connection
+        .prepare_cached("SELECT status FROM action WHERE id = :id")?
+        .query_row(named_params! {":id": id}, decode)
+        .optional()
+}
+
+fn decode<T: Message + Default>(row: &Row<'_>) -> rusqlite::Result<T> {
+    let blob = row.get_ref(0)?.as_blob()?;
+    T::decode(blob).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
+    })
+}

@@ -1,0 +1,217 @@
+use std::{fs, path::PathBuf};
+
+use tempfile::TempDir;
+
+use super::*;
+
+struct Place {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+fn place() -> Place {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("kitty.db");
+    Place { _folder: folder, path }
+}
+
+fn status(number: u32, state: v1::action_state::Name) -> v1::ActionStatus {
+    let target_id = format!("host/web-{}", number % 2);
+    v1::ActionStatus { id: format!("{number:08}"), target_id, state: state.into(), ..Default::default() }
+}
+
+use v1::action_state::Name::{Reverted, Started, Stuck};
+
+fn ids(actions: &[v1::ActionStatus]) -> Vec<&str> {
+    actions.iter().map(|action| action.id.as_str()).collect()
+}
+
+#[tokio::test]
+async fn what_was_written_is_there_after_a_new_start() {
+    let place = place();
+    let store = Store::open(&place.path).unwrap();
+    let id = store.server_id().to_owned();
+    store.put_action(&status(1, Started)).await.unwrap();
+    store.put_action(&status(1, Reverted)).await.unwrap();
+    store.record_action(&status(2, Stuck));
+    let operation = v1::Operation { name: "hairball".to_owned(), ..Default::default() };
+    store.put_operation(&operation).await.unwrap();
+    drop(store);
+
+    let store = Store::open(&place.path).unwrap();
+    assert_eq!(store.server_id(), id);
+    assert_eq!(store.action("00000001").await.unwrap().state(), Reverted);
+    assert_eq!(ids(&store.unfinished_actions().await.unwrap()), ["00000002"]);
+    assert_eq!(store.operations().await.unwrap(), [operation]);
+    store.delete_operation("hairball").await.unwrap();
+    assert!(store.operations().await.unwrap().is_empty());
+    assert_eq!(store.action("nope").await.unwrap_err().code, Code::NoSuchAction);
+    assert_eq!(store.lost(), 0);
+}
+
+#[tokio::test]
+async fn pages_come_newest_first_and_leave_nothing_out() {
+    for store in [Store::in_memory().unwrap(), Store::open(&place().path).unwrap()] {
+        for number in 0..10 {
+            let state = if number < 3 { Started } else { Reverted };
+            store.put_action(&status(number, state)).await.unwrap();
+        }
+        let mut request = v1::ListActionsRequest { page_size: 4, ..Default::default() };
+        let mut seen = Vec::new();
+        loop {
+            let (page, next) = store.actions(&request).await.unwrap();
+            seen.extend(page.into_iter().map(|action| action.id));
+            if next.is_empty() {
+                break;
+            }
+            request.page_token = next;
+        }
+        let expected: Vec<String> = (0..10).rev().map(|number| format!("{number:08}")).collect();
+        assert_eq!(seen, expected);
+
+        let active = v1::ListActionsRequest { active_only: true, ..Default::default() };
+        assert_eq!(ids(&store.actions(&active).await.unwrap().0), ["00000002", "00000001", "00000000"]);
+        let both = v1::ListActionsRequest { target_id: "host/web-1".to_owned(), ..active };
+        assert_eq!(ids(&store.actions(&both).await.unwrap().0), ["00000001"]);
+    }
+}
+
+#[tokio::test]
+async fn epochs_grow_with_every_start_whatever_the_clock_says() {
+    let place = place();
+    let store = Store::open(&place.path).unwrap();
+    let first = store.begin_epoch().await.unwrap();
+    let future = first + 1_000_000_000;
+    assert_eq!(store.raise_epoch(future).await.unwrap(), future);
+    assert_eq!(store.raise_epoch(1).await.unwrap(), future);
+    drop(store);
+    let store = Store::open(&place.path).unwrap();
+    assert_eq!(store.begin_epoch().await.unwrap(), future + 1);
+}
+
+#[tokio::test]
+async fn connection_ids_go_on_after_a_clean_end_and_never_repeat_after_a_crash() {
+    let place = place();
+    let store = Store::open(&place.path).unwrap();
+    assert_eq!([store.next_connection_id(), store.next_connection_id()], [1, 2]);
+    drop(store);
+    let store = Store::open(&place.path).unwrap();
+    assert_eq!(store.next_connection_id(), 3);
+    // As a crash leaves it: a copy of the files, taken while it is open.
+    let crashed = place.path.with_extension("crashed");
+    for suffix in ["", "-wal"] {
+        let of = |path: &PathBuf| PathBuf::from(format!("{}{suffix}", path.display()));
+        fs::copy(of(&place.path), of(&crashed)).unwrap();
+    }
+    assert!(Store::open(&crashed).unwrap().next_connection_id() > 3);
+}
+
+#[tokio::test]
+async fn a_store_is_open_once_at_a_time() {
+    let place = place();
+    let store = Store::open(&place.path).unwrap();
+    let error = Store::open(&place.path).err().unwrap();
+    assert!(matches!(error, StoreError::InUse(_)), "{error}");
+    check(&place.path).unwrap();
+    drop(store);
+    Store::open(&place.path).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_somebody_else_is_refused_and_left_alone() {
+    let place = place();
+    for content in [&b"dear diary, today the kitty came by"[..], b"short", b"SQLite format 4\0 no"] {
+        fs::write(&place.path, content).unwrap();
+        let error = Store::open(&place.path).err().unwrap();
+        assert!(matches!(error, StoreError::Foreign(_)), "{error}");
+        assert!(error.to_string().contains("kitty.db"), "{error}");
+        assert_eq!(fs::read(&place.path).unwrap(), content);
+    }
+    fs::remove_file(&place.path).unwrap();
+    let other = Connection::open(&place.path).unwrap();
+    other.execute_batch("CREATE TABLE cats (name TEXT)").unwrap();
+    drop(other);
+    let before = fs::read(&place.path).unwrap();
+    assert!(matches!(Store::open(&place.path).err().unwrap(), StoreError::Foreign(_)));
+    assert_eq!(fs::read(&place.path).unwrap(), before);
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_refused_and_left_alone() {
+    let place = place();
+    drop(Store::open(&place.path).unwrap());
+    let mut bytes = fs::read(&place.path).unwrap();
+    bytes[100..].fill(0xc1);
+    fs::write(&place.path, &bytes).unwrap();
+    let error = Store::open(&place.path).err().unwrap();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    assert!(matches!(check(&place.path).unwrap_err(), StoreError::Corrupt { .. }));
+    assert_eq!(fs::read(&place.path).unwrap(), bytes);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let place = place();
+    drop(Store::open(&place.path).unwrap());
+    Connection::open(&place.path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = Store::open(&place.path).err().unwrap();
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_the_write_and_is_over_once_there_is_room() {
+    let place = place();
+    let mut opened = open::open(&place.path).unwrap();
+    let (server_id, ids) = prepare(&opened.writer).unwrap();
+    let pages: u32 = opened.writer.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
+    // SQLite says SQLITE_FULL for its own limit as it does for the disk's.
+    opened.writer.pragma_update(None, "max_page_count", pages + 8).unwrap();
+    let health = Arc::<Health>::default();
+    let writer =
+        Writer::start(std::mem::replace(&mut opened.writer, open::in_memory().unwrap()), health.clone());
+    let store = Store(Arc::new(Inner {
+        server_id,
+        ids,
+        health,
+        writer: Some(writer.unwrap()),
+        reader: Arc::new(Mutex::new(opened.reader)),
+        _lock: Some(opened.lock),
+    }));
+    let big = |number| v1::ActionStatus { source: "x".repeat(16 << 10), ..status(number, Started) };
+    let mut written = 0;
+    let problem = loop {
+        match store.put_action(&big(written)).await {
+            Ok(()) => written += 1,
+            Err(problem) => break problem,
+        }
+    };
+    assert!(written > 0);
+    assert_eq!(problem.code, Code::StoreUnavailable);
+    assert!(problem.hint.contains("room"), "{problem}");
+    assert!(store.problem().unwrap().contains("full"));
+    store.record_action(&big(99));
+    assert_eq!(store.unfinished_actions().await.unwrap().len(), written as usize, "reads go on");
+    // Room is made: what is there is overwritten by less.
+    for number in 0..written {
+        while store.put_action(&status(number, Reverted)).await.is_err() {}
+    }
+    store.put_action(&big(100)).await.unwrap();
+    assert_eq!(store.problem(), None);
+    assert_eq!(store.lost(), 1);
+}
+
+#[tokio::test]
+async fn many_writers_share_transactions_and_all_are_served() {
+    let place = place();
+    let store = Store::open(&place.path).unwrap();
+    let tasks: Vec<_> = (0..2000)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.put_action(&status(number, Started)).await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(store.unfinished_actions().await.unwrap().len(), 2000);
+}
