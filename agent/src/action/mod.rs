@@ -1,0 +1,126 @@
+//! What is done to a target: one file for each action, each a [`Fault`]. The executor alone drives them, in
+//! the one order of steps of `docs/decisions/0002-life-of-a-fault.md`.
+
+use std::time::Duration;
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{self, action::Kind, action_result, evidence::Phase},
+};
+use chaos_kitty_guard::{Process, Undo, message::Reverted};
+use futures_util::future::{self, BoxFuture, FutureExt};
+
+use crate::platform::Subject;
+
+/// A step of a fault.
+pub type Step<'a, T> = BoxFuture<'a, Result<T, Problem>>;
+
+/// One action on one target. The executor calls, in this order and each at most once:
+///
+/// `prepare` → (arm) → `inject` → `verify` → STARTED → `over` → (the guard reverts) → `settle` → REVERTED.
+///
+/// What holds nothing (`resource` is `None`): `prepare` → `inject` → `verify` → DONE.
+///
+/// A fault may be dropped between any two steps and within `inject`; then the guard carries out what was armed.
+/// What `prepare` made and had not been armed must end with the drop (a blocked child: by the end of its pipe).
+pub trait Fault: Send {
+    /// What of the target it takes hold of. `None`: it holds nothing, takes no duration and needs no undo.
+    fn resource(&self) -> Option<Resource>;
+
+    /// Looks at the target, and makes everything ready that can be made without touching it.
+    fn prepare(&mut self) -> Step<'_, Prepared>;
+
+    /// Takes effect. The undos are armed; more can be added before more is touched.
+    ///
+    /// Returns when it came into force, on CLOCK_BOOTTIME: the duration counts from there.
+    fn inject<'a>(&'a mut self, arm: &'a dyn Arm) -> Step<'a, Duration>;
+
+    /// Looks whether it took effect: evidence of [`Phase::During`].
+    fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>>;
+
+    /// The figures as far as they are known.
+    fn figures(&self) -> Option<action_result::Kind>;
+
+    /// Waits for an end of its own (a script exits, a count is used up): COMPLETED. The default waits for ever.
+    /// The end of the target's main process is seen by the executor.
+    fn over(&mut self) -> BoxFuture<'_, ()> {
+        future::pending().boxed()
+    }
+
+    /// Looks whether it is put back, and makes the figures final: evidence of [`Phase::After`]. An error says
+    /// that it is not put back: STUCK.
+    fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>>;
+}
+
+/// What `prepare` found and made ready.
+#[derive(Debug, Default)]
+pub struct Prepared {
+    /// All that is needed to put back whatever `inject` may do. Empty for what holds nothing.
+    pub undos: Vec<Undo>,
+    /// Processes that it takes hold of, besides the target's main process.
+    pub processes: Vec<Process>,
+    /// Of [`Phase::Before`].
+    pub evidence: Vec<v1::Evidence>,
+}
+
+/// The way to the guard for a fault that finds more to hold while it is being injected.
+pub trait Arm: Send + Sync {
+    /// Replaces the armed undos. Returns once the guard holds them; only then may more be touched.
+    fn rearm(&self, undos: Vec<Undo>) -> Step<'_, ()>;
+}
+
+/// What of a target a fault takes hold of: one fault at a time each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// Whether it runs or stands still.
+    RunState,
+    /// Processor time.
+    Cpu,
+    /// Memory.
+    Memory,
+    /// Whether its requests fail.
+    Error,
+    /// A script's cgroup.
+    Script,
+}
+
+impl Resource {
+    /// As it is told to people.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RunState => "run state",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Error => "error",
+            Self::Script => "script",
+        }
+    }
+}
+
+/// Makes the fault for an order.
+///
+/// # Errors
+/// The action is malformed, or the target's platform can not do it.
+pub fn fault_for(action: &v1::Action, subject: &Subject) -> Result<Box<dyn Fault>, Problem> {
+    let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
+    match kind {
+        Kind::Delay(_)
+        | Kind::Kill(_)
+        | Kind::Memory(_)
+        | Kind::Cpu(_)
+        | Kind::Gc(_)
+        | Kind::Error(_)
+        | Kind::Script(_) => Err(unsupported(subject, "this action")),
+    }
+}
+
+/// The target's platform can not do it.
+pub fn unsupported(subject: &Subject, what: &str) -> Problem {
+    let target = &subject.target;
+    Problem::new(Code::Unsupported, format!("{} ({}) can not take {what}", target.id, target.platform_type))
+}
+
+/// Something observed on a target.
+pub fn evidence(phase: Phase, what: &str, value: impl ToString) -> v1::Evidence {
+    v1::Evidence { phase: phase.into(), what: what.to_owned(), value: value.to_string() }
+}

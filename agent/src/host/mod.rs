@@ -1,0 +1,3 @@
+//! The host: processes, cgroups, commands. No decisions.
+
+pub mod process;

@@ -1,0 +1,46 @@
+//! Processes: their trees, and their ends.
+
+use std::{collections::HashMap, fs, io, os::fd::AsFd};
+
+pub use chaos_kitty_guard::process::{Process, Stat};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A process and all its descendants, parents first. Empty: it is gone.
+pub fn tree(root: Process) -> Vec<Process> {
+    if !root.exists() {
+        return Vec::new();
+    }
+    let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
+    for pid in pids() {
+        if let Some(stat) = Stat::read(pid) {
+            children.entry(stat.parent).or_default().push(Process { pid, start_time: stat.start_time });
+        }
+    }
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(process) = found.get(next) {
+        found.extend(children.remove(&process.pid).unwrap_or_default());
+        next += 1;
+    }
+    found
+}
+
+/// Every pid that /proc shows.
+pub fn pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Waits until a process has ended; a zombie has.
+///
+/// # Errors
+/// It can not be watched, e.g. out of descriptors.
+#[expect(deprecated, reason = "a BorrowedFd keeps the promise that the unsafe successor asks for")]
+pub async fn ended(process: Process) -> io::Result<()> {
+    match process.open()? {
+        None => Ok(()),
+        Some(descriptor) => {
+            AsyncFd::with_interest(descriptor.as_fd(), Interest::READABLE)?.readable().await.map(drop)
+        }
+    }
+}
