@@ -3,4 +3,5 @@
 //! Upper modules may call lower ones, never the other way:
 //! `listen`, `api` → `operation` → `action` → `safety` → `fleet` → `event` → `store`.
 
+pub mod operation;
 pub mod store;

@@ -98,7 +98,11 @@ fn upward_uses(package: &str, layers: &[&[&str]]) -> Vec<String> {
 fn folders_use_only_those_below_them() {
     let wrong =
         [upward_uses("server", SERVER), upward_uses("agent", AGENT), upward_uses("cli", CLI)].concat();
-    assert!(wrong.is_empty(), "against the directions that docs/architecture.md tells:\n{}", wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "against the directions that docs/architecture.md tells:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]
