@@ -1,7 +1,28 @@
-//! Where: the kinds of targets that this host offers.
+//! Where: the kinds of targets that this host offers, found and kept current.
+//!
+//! Each platform is a twin of the others: `discover` finds its targets, `mod` names it. It publishes what it
+//! sees into one [`Roster`], which the uplink follows and the executor asks.
+
+pub mod host;
+pub mod process;
+pub mod support;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use chaos_kitty::v1;
 use chaos_kitty_guard::Process;
+use tokio::{sync::watch, task::JoinSet};
+
+/// Who offers the targets.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The agent's id, stable across its restarts.
+    pub agent_id: String,
+    /// The host's name, as the agent gives it.
+    pub host: String,
+    /// The agent's labels; `group` is the host's group.
+    pub labels: BTreeMap<String, String>,
+}
 
 /// A target as actions see it.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,3 +32,98 @@ pub struct Subject {
     /// Its main process. `None` for a host.
     pub main: Option<Process>,
 }
+
+/// All targets of this host at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Roster {
+    /// By target id.
+    pub subjects: BTreeMap<String, Arc<Subject>>,
+    /// By platform type: why a platform can not see its targets.
+    pub problems: BTreeMap<&'static str, String>,
+}
+
+/// A kind of targets and the way to find them.
+pub trait Platform: Send + 'static {
+    /// As the contract names it, e.g. `ProcessPlatform`.
+    const TYPE: &'static str;
+
+    /// Keeps its part of the roster current for as long as it is polled.
+    fn watch(self, publisher: Publisher) -> impl Future<Output = ()> + Send;
+}
+
+/// A platform's access to its part of the roster.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    platform_type: &'static str,
+    roster: Arc<watch::Sender<Roster>>,
+}
+
+impl Publisher {
+    /// Replaces the platform's targets. Whoever follows the roster is woken only if something changed.
+    pub fn replace(&self, subjects: Vec<Subject>) {
+        let mine = self.platform_type;
+        self.roster.send_if_modified(|roster| {
+            let mut next: BTreeMap<_, _> =
+                subjects.into_iter().map(|subject| (subject.target.id.clone(), Arc::new(subject))).collect();
+            let others = roster.subjects.iter().filter(|(_, subject)| subject.target.platform_type != mine);
+            next.extend(others.map(|(id, subject)| (id.clone(), subject.clone())));
+            let changed = next != roster.subjects;
+            roster.subjects = next;
+            changed
+        });
+    }
+
+    /// Says why the platform can not see its targets; `None`: it sees them.
+    pub fn problem(&self, problem: Option<String>) {
+        self.roster.send_if_modified(|roster| {
+            let before = roster.problems.get(self.platform_type) != problem.as_ref();
+            match problem {
+                Some(why) => roster.problems.insert(self.platform_type, why),
+                None => roster.problems.remove(self.platform_type),
+            };
+            before
+        });
+    }
+}
+
+/// The platforms of this agent and their common roster. Dropping it ends their watching.
+#[derive(Debug)]
+pub struct Platforms {
+    roster: Arc<watch::Sender<Roster>>,
+    types: Vec<&'static str>,
+    watchers: JoinSet<()>,
+}
+
+impl Default for Platforms {
+    fn default() -> Self {
+        let roster = Arc::new(watch::Sender::default());
+        Self { roster, types: Vec::new(), watchers: JoinSet::new() }
+    }
+}
+
+impl Platforms {
+    /// Offers one platform more. Needs a tokio runtime.
+    pub fn add<P: Platform>(&mut self, platform: P) {
+        self.types.push(P::TYPE);
+        self.watchers
+            .spawn(platform.watch(Publisher { platform_type: P::TYPE, roster: self.roster.clone() }));
+    }
+
+    /// The types of the platforms that were added, in their order.
+    pub fn types(&self) -> &[&'static str] {
+        &self.types
+    }
+
+    /// The roster, now and whenever it changes.
+    pub fn roster(&self) -> watch::Receiver<Roster> {
+        self.roster.subscribe()
+    }
+
+    /// The target of that id, if it is there now.
+    pub fn subject(&self, id: &str) -> Option<Arc<Subject>> {
+        self.roster.borrow().subjects.get(id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,281 @@
+//! Finds the processes that rules name, and keeps them current.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use chaos_kitty::v1;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Owner, Platform as _, ProcessPlatform, Publisher,
+    events::Events,
+    rules::Rule,
+    scan::{self, Candidate},
+};
+use crate::{
+    host::process::{Process, ended},
+    platform::{Subject, support},
+};
+
+/// A full look at /proc follows the one before by this for each thousand processes begun.
+const PAUSE_PER_THOUSAND: Duration = Duration::from_secs(1);
+
+/// With word from the kernel, a full look without any comes this often.
+const UNPROMPTED: Duration = Duration::from_secs(30);
+
+/// How often the health of known targets is looked at.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
+
+/// A process that has just forked is about to execute its program.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// A process target: the topmost process that matches a rule, with its descendants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Match {
+    /// Index of the rule.
+    pub rule: usize,
+    /// The main process first, then its descendants in order.
+    pub pids: Vec<u32>,
+}
+
+/// The targets among the processes of `snapshot`, ordered by rule and pid. A process that matches several rules belongs to the first. `pidfiles` is what
+/// the rules' pid files hold. The kitty's own processes (`own`) are neither targets nor part of one, and an
+/// ancestor of theirs is no target.
+pub fn match_rules(
+    snapshot: &HashMap<u32, Candidate>,
+    rules: &[Rule],
+    pidfiles: &[Option<u32>],
+    own: &HashSet<u32>,
+) -> Vec<Match> {
+    let rule_of: HashMap<u32, usize> = snapshot
+        .values()
+        .filter(|process| is_eligible(process) && !own.contains(&process.pid))
+        .filter_map(|process| {
+            let mut numbered = rules.iter().zip(pidfiles).enumerate();
+            let (rule, _) = numbered.find(|(_, (rule, pidfile))| rule.matches(process, **pidfile))?;
+            Some((process.pid, rule))
+        })
+        .collect();
+    let own_ancestors: HashSet<u32> = own.iter().flat_map(|&pid| ancestors(snapshot, pid)).collect();
+    let children = children(snapshot);
+    let mut matches: Vec<Match> = rule_of
+        .iter()
+        .filter(|(pid, rule)| {
+            !own_ancestors.contains(pid)
+                && ancestors(snapshot, **pid).all(|above| rule_of.get(&above) != Some(*rule))
+        })
+        .map(|(&pid, &rule)| {
+            let tree = tree(&children, pid).into_iter().filter(|pid| !own.contains(pid));
+            Match { rule, pids: tree.collect() }
+        })
+        .collect();
+    matches.sort_by_key(|found| (found.rule, found.pids.first().copied()));
+    matches
+}
+
+/// PID 1, kernel threads and what has ended are no targets.
+fn is_eligible(process: &Candidate) -> bool {
+    let kernel_thread = process.exe.is_none() && process.command_line.is_empty();
+    process.pid > 1 && !kernel_thread && !matches!(process.state, 'Z' | 'X')
+}
+
+fn ancestors(snapshot: &HashMap<u32, Candidate>, pid: u32) -> impl Iterator<Item = u32> {
+    let parent = |pid: u32| snapshot.get(&pid).map(|process| process.parent).filter(|&parent| parent > 0);
+    // A snapshot is not taken at one instant, so a recycled pid may close a circle.
+    std::iter::successors(parent(pid), move |&pid| parent(pid)).take(snapshot.len())
+}
+
+fn children(snapshot: &HashMap<u32, Candidate>) -> HashMap<u32, Vec<u32>> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for process in snapshot.values() {
+        children.entry(process.parent).or_default().push(process.pid);
+    }
+    children
+}
+
+/// A process and its descendants, itself first, the others in order.
+fn tree(children: &HashMap<u32, Vec<u32>>, root: u32) -> Vec<u32> {
+    let mut found = vec![root];
+    let mut seen = HashSet::from([root]);
+    let mut next = 0;
+    while let Some(pid) = found.get(next) {
+        let more = children.get(pid).into_iter().flatten().copied();
+        let fresh: Vec<u32> = more.filter(|child| seen.insert(*child)).collect();
+        found.extend(fresh);
+        next += 1;
+    }
+    found[1..].sort_unstable();
+    found
+}
+
+/// The agent with its guard and stressors, and those of any other agent on this host.
+fn own_processes(snapshot: &HashMap<u32, Candidate>) -> HashSet<u32> {
+    const PROGRAMS: [&str; 2] = ["kitty-agent", "kitty-guard"];
+    let children = children(snapshot);
+    let programs = snapshot.values().filter(|process| PROGRAMS.contains(&process.name.as_str()));
+    let roots = programs.map(|process| process.pid).chain([std::process::id()]);
+    roots.flat_map(|root| tree(&children, root)).collect()
+}
+
+/// What the server is told of the matches.
+fn subjects(
+    owner: &Owner,
+    rules: &[Rule],
+    snapshot: &HashMap<u32, Candidate>,
+    matches: &[Match],
+) -> Vec<Subject> {
+    let mains = matches.iter().filter_map(|found| Some((found, snapshot.get(found.pids.first()?)?)));
+    let mut named: Vec<_> = mains
+        .map(|(found, main)| {
+            let name = rules[found.rule].captured_name(main, || scan::environment(main.pid));
+            (found, main, name)
+        })
+        .collect();
+    let mut times_used: HashMap<String, usize> = HashMap::new();
+    for name in named.iter().filter_map(|(_, _, name)| name.clone()) {
+        *times_used.entry(name).or_default() += 1;
+    }
+    named
+        .drain(..)
+        .map(|(found, main, captured)| {
+            let rule = &rules[found.rule];
+            let name = match captured {
+                Some(name) if times_used.get(&name) == Some(&1) => name,
+                Some(name) => format!("{name}:{}", main.pid),
+                None => format!("{}:{}", rule.settings().name, main.pid),
+            };
+            subject(owner, rule, main, name, found.pids.clone())
+        })
+        .collect()
+}
+
+fn subject(owner: &Owner, rule: &Rule, main: &Candidate, name: String, pids: Vec<u32>) -> Subject {
+    let labels = owner.labels.iter().chain(&rule.settings().labels);
+    let target = v1::Target {
+        id: format!("process/{}/{name}", owner.agent_id),
+        incarnation: format!("{}:{}", main.pid, main.start_time),
+        platform_type: ProcessPlatform::TYPE.to_owned(),
+        aggregation_identifier: rule.group().to_owned(),
+        name,
+        agent_id: owner.agent_id.clone(),
+        host: owner.host.clone(),
+        pids,
+        cattle: rule.settings().cattle,
+        health: health(main.state).into(),
+        actions: support::offered(ProcessPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+        labels: labels
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .chain([("rule".to_owned(), rule.settings().name.clone())])
+            .collect(),
+    };
+    Subject { target, main: Some(Process { pid: main.pid, start_time: main.start_time }) }
+}
+
+/// A process that is stopped or traced answers nobody.
+fn health(state: char) -> v1::target_health::State {
+    match state {
+        'Z' | 'X' => v1::target_health::State::DoesNotExist,
+        'T' | 't' => v1::target_health::State::Unknown,
+        _ => v1::target_health::State::Normal,
+    }
+}
+
+/// A full look, on a thread where it may block. How many processes there are, and the targets.
+fn look(owner: &Owner, rules: &[Rule]) -> std::io::Result<(usize, Vec<Subject>)> {
+    let snapshot = scan::scan(rules.iter().any(|rule| rule.settings().user.is_some()))?;
+    let pidfiles: Vec<_> = rules.iter().map(Rule::read_pidfile).collect();
+    let matches = match_rules(&snapshot, rules, &pidfiles, &own_processes(&snapshot));
+    Ok((snapshot.len(), subjects(owner, rules, &snapshot, &matches)))
+}
+
+/// How long to wait between two full looks.
+fn pause(processes: usize) -> Duration {
+    PAUSE_PER_THOUSAND * u32::try_from(processes / 1000 + 1).unwrap_or(u32::MAX)
+}
+
+/// Keeps the roster's processes current.
+pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, publisher: Publisher) {
+    let mut events = Events::subscribe()
+        .inspect_err(|error| tracing::debug!(%error, "no process events: looking at intervals"))
+        .ok();
+    let mut ends = JoinSet::new();
+    let mut watched = HashSet::new();
+    loop {
+        let began = Instant::now();
+        if let Some(events) = &events {
+            events.drain();
+        }
+        let (owner, rules) = (owner.clone(), rules.clone());
+        let looked = tokio::task::spawn_blocking(move || look(&owner, &rules)).await;
+        let (processes, mut found) =
+            looked.map_err(std::io::Error::other).flatten().unwrap_or_else(|error| {
+                publisher.problem(Some(format!("/proc can not be read: {error}")));
+                (0, Vec::new())
+            });
+        if processes > 0 {
+            publisher.problem(None);
+        }
+        for main in found.iter().filter_map(|subject| subject.main) {
+            if watched.insert(main) {
+                ends.spawn(async move {
+                    // What can not be watched (out of descriptors) is missed at the next full look.
+                    if ended(main).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                    main
+                });
+            }
+        }
+        publisher.replace(found.clone());
+        let earliest = began + pause(processes);
+        let latest = if events.is_some() { began + UNPROMPTED } else { earliest };
+        let mut second = tokio::time::interval(HEALTH_EVERY);
+        loop {
+            tokio::select! {
+                Some(Ok(gone)) = ends.join_next() => {
+                    watched.remove(&gone);
+                    found.retain(|subject| subject.main != Some(gone));
+                    publisher.replace(found.clone());
+                }
+                _ = second.tick() => {
+                    let changed = found.iter_mut().filter_map(look_again).count();
+                    if changed > 0 {
+                        publisher.replace(found.clone());
+                    }
+                }
+                heard = prompted(events.as_ref(), earliest) => {
+                    if let Err(error) = heard {
+                        tracing::debug!(%error, "process events broke off: looking at intervals");
+                        events = None;
+                    }
+                    break;
+                }
+                () = sleep_until(latest) => break,
+            }
+        }
+    }
+}
+
+/// Brings the health of a known target up to date, for the kernel sends no word of it. `None`: no change.
+fn look_again(subject: &mut Subject) -> Option<()> {
+    let stat = subject.main.and_then(|main| main.stat());
+    let health = health(stat.map_or('X', |stat| stat.state)).into();
+    (std::mem::replace(&mut subject.target.health, health) != health).then_some(())
+}
+
+/// Waits for word of the kernel and for `earliest`. Without a subscription, for ever.
+async fn prompted(events: Option<&Events>, earliest: Instant) -> std::io::Result<()> {
+    let Some(events) = events else { return std::future::pending().await };
+    events.changed().await?;
+    sleep_until(earliest.max(Instant::now() + SETTLE)).await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

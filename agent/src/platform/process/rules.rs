@@ -1,0 +1,267 @@
+//! Rules that say which processes are targets.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use chaos_kitty::{Code, Problem};
+use regex::Regex;
+use serde::Deserialize;
+
+use super::scan::Candidate;
+
+/// A `[[process]]` table of the agent's configuration. At least one of `process`, `exe`, `command_line`,
+/// `user` and `pidfile` is needed; a process must meet all that are given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuleSettings {
+    /// The rule's name: letters, digits, '.', '_' and '-'. It is part of its targets' ids.
+    pub name: String,
+    /// The process's name (as `ps -o comm` shows it) or its program's file name.
+    pub process: Option<String>,
+    /// The program: an absolute path, or its file name.
+    pub exe: Option<String>,
+    /// A regular expression, searched in the arguments joined with spaces.
+    pub command_line: Option<String>,
+    /// The effective user, by name or number.
+    pub user: Option<String>,
+    /// A file that holds the pid.
+    pub pidfile: Option<String>,
+    /// The group of the targets. Default: the rule's name.
+    pub group: Option<String>,
+    /// A regular expression with one capture, searched in the command line, then in each `NAME=VALUE` of the
+    /// environment: the target's name. Default: `RULE:PID`.
+    pub target_name: Option<String>,
+    /// Something recreates these processes when they die. Default: false.
+    #[serde(default)]
+    pub cattle: bool,
+    /// Labels of the targets.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+impl RuleSettings {
+    /// The rule of `--process NAME`.
+    pub fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), process: Some(name.to_owned()), ..Self::default() }
+    }
+}
+
+/// A rule ready to be matched.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    settings: RuleSettings,
+    command_line: Option<Regex>,
+    target_name: Option<Regex>,
+    uid: Option<u32>,
+}
+
+/// Makes rules of their settings.
+///
+/// # Errors
+/// Everything that is wrong with them, one problem each.
+pub fn compile(settings: &[RuleSettings]) -> Result<Vec<Rule>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut rules: Vec<Rule> = Vec::with_capacity(settings.len());
+    for (index, one) in settings.iter().enumerate() {
+        if settings[..index].iter().any(|earlier| earlier.name == one.name) {
+            problems.push(wrong(one, "name", "another rule has the same"));
+        }
+        match Rule::new(one) {
+            Ok(rule) => rules.push(rule),
+            Err(more) => problems.extend(more),
+        }
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+impl Rule {
+    fn new(settings: &RuleSettings) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        if settings.name.is_empty() || !settings.name.chars().all(allowed) {
+            problems.push(wrong(settings, "name", "must be of letters, digits, '.', '_' and '-'"));
+        }
+        let RuleSettings { process, exe, command_line, user, pidfile, .. } = settings;
+        if [process, exe, command_line, user, pidfile].iter().all(|criterion| criterion.is_none()) {
+            let what = "says nothing to match: give process, exe, command_line, user or pidfile";
+            problems.push(wrong(settings, "rule", what));
+        }
+        if exe.as_ref().is_some_and(|exe| exe.contains('/') && !exe.starts_with('/')) {
+            problems.push(wrong(settings, "exe", "must be an absolute path or a file name"));
+        }
+        let command_line = expression(settings, "command_line", command_line, &mut problems);
+        let target_name = expression(settings, "target_name", &settings.target_name, &mut problems);
+        if target_name.as_ref().is_some_and(|name| name.captures_len() != 2) {
+            problems.push(wrong(
+                settings,
+                "target_name",
+                "needs exactly one capture, e.g. \"--name=(\\S+)\"",
+            ));
+        }
+        let uid = user.as_ref().and_then(|user| {
+            let uid = uid_of(user);
+            if uid.is_none() {
+                problems.push(wrong(settings, "user", format!("this host has no user {user:?}")));
+            }
+            uid
+        });
+        let rule = Self { settings: settings.clone(), command_line, target_name, uid };
+        if problems.is_empty() { Ok(rule) } else { Err(problems) }
+    }
+
+    /// What it was made of.
+    pub fn settings(&self) -> &RuleSettings {
+        &self.settings
+    }
+
+    /// The group of its targets.
+    pub fn group(&self) -> &str {
+        self.settings.group.as_deref().unwrap_or(&self.settings.name)
+    }
+
+    /// Whether a process meets all criteria. `pidfile` is what the rule's pid file holds now.
+    pub(super) fn matches(&self, process: &Candidate, pidfile: Option<u32>) -> bool {
+        let RuleSettings { process: name, exe, pidfile: wants_pidfile, .. } = &self.settings;
+        name.as_ref().is_none_or(|name| process.is_named(name))
+            && exe.as_ref().is_none_or(|exe| process.runs(exe))
+            && self.uid.is_none_or(|uid| process.uid == uid)
+            && (wants_pidfile.is_none() || pidfile == Some(process.pid))
+            && self.command_line.as_ref().is_none_or(|pattern| pattern.is_match(&process.command_line))
+    }
+
+    /// The name that its pattern captures of a process. `None`: it has no pattern, or it captures nothing.
+    pub(super) fn captured_name(
+        &self,
+        process: &Candidate,
+        environment: impl FnOnce() -> Vec<String>,
+    ) -> Option<String> {
+        let pattern = self.target_name.as_ref()?;
+        let captured = |text: &str| Some(pattern.captures(text)?.get(1)?.as_str().to_owned());
+        let name = captured(&process.command_line)
+            .or_else(|| environment().iter().find_map(|variable| captured(variable)))?;
+        let plain = |c: char| if c.is_whitespace() || c.is_control() || c == '/' { '_' } else { c };
+        Some(name.chars().map(plain).collect()).filter(|name: &String| !name.is_empty())
+    }
+
+    /// What its pid file holds now.
+    pub(super) fn read_pidfile(&self) -> Option<u32> {
+        fs::read_to_string(self.settings.pidfile.as_ref()?).ok()?.trim().parse().ok()
+    }
+}
+
+fn expression(
+    settings: &RuleSettings,
+    field: &str,
+    pattern: &Option<String>,
+    problems: &mut Vec<Problem>,
+) -> Option<Regex> {
+    // The message of a regular expression shows it with a mark below the place of the mistake.
+    let compiled = Regex::new(pattern.as_ref()?);
+    compiled.map_err(|error| problems.push(wrong(settings, field, error))).ok()
+}
+
+fn wrong(settings: &RuleSettings, field: &str, what: impl std::fmt::Display) -> Problem {
+    Problem::new(Code::Usage, format!("process rule {:?}: {field}: {what}", settings.name))
+}
+
+/// The number of a user of this host.
+fn uid_of(user: &str) -> Option<u32> {
+    let in_passwd = |passwd: String| {
+        let line = passwd.lines().find(|line| line.split(':').next() == Some(user))?;
+        line.split(':').nth(2)?.parse().ok()
+    };
+    user.parse().ok().or_else(|| fs::read_to_string("/etc/passwd").ok().and_then(in_passwd))
+}
+
+impl Candidate {
+    /// `name` is its name or its program's file name. The kernel keeps 15 bytes of a process's name.
+    fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.file_name() == Some(name)
+    }
+
+    fn runs(&self, exe: &str) -> bool {
+        if exe.starts_with('/') { self.exe.as_deref() == Some(exe) } else { self.file_name() == Some(exe) }
+    }
+
+    fn file_name(&self) -> Option<&str> {
+        Path::new(self.exe.as_deref()?).file_name()?.to_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process() -> Candidate {
+        Candidate {
+            pid: 7,
+            exe: Some("/usr/sbin/nginx".into()),
+            name: "nginx".into(),
+            command_line: "nginx: master --name=front/1".into(),
+            uid: 33,
+            ..Candidate::default()
+        }
+    }
+
+    fn rule(change: impl FnOnce(&mut RuleSettings)) -> Rule {
+        let mut settings = RuleSettings { name: "r".into(), ..Default::default() };
+        change(&mut settings);
+        compile(&[settings]).unwrap().remove(0)
+    }
+
+    #[test]
+    fn all_criteria_must_be_met() {
+        assert!(compile(&[RuleSettings::named("nginx")]).unwrap()[0].matches(&process(), None));
+        assert!(rule(|r| r.exe = Some("nginx".into())).matches(&process(), None));
+        assert!(rule(|r| r.exe = Some("/usr/sbin/nginx".into())).matches(&process(), None));
+        assert!(!rule(|r| r.exe = Some("/sbin/nginx".into())).matches(&process(), None));
+        assert!(rule(|r| r.command_line = Some("^nginx: m".into())).matches(&process(), None));
+        assert!(rule(|r| r.user = Some("33".into())).matches(&process(), None));
+        let both = rule(|r| (r.user, r.process) = (Some("root".into()), Some("nginx".into())));
+        assert!(!both.matches(&process(), None), "root is not its user");
+        let by_file = rule(|r| r.pidfile = Some("/run/nginx.pid".into()));
+        assert!(by_file.matches(&process(), Some(7)));
+        assert!(!by_file.matches(&process(), Some(8)) && !by_file.matches(&process(), None));
+    }
+
+    #[test]
+    fn a_name_is_captured_from_command_line_or_environment() {
+        let by_line = rule(|r| {
+            (r.process, r.target_name) = (Some("nginx".into()), Some(r"--name=(\S+)".into()));
+        });
+        assert_eq!(by_line.captured_name(&process(), Vec::new).as_deref(), Some("front_1"));
+        let by_variable = rule(|r| {
+            (r.process, r.target_name) = (Some("nginx".into()), Some("^NODE=(.+)$".into()));
+        });
+        let environment = || vec!["A=1".to_owned(), "NODE=blue".to_owned()];
+        assert_eq!(by_variable.captured_name(&process(), environment).as_deref(), Some("blue"));
+        assert_eq!(by_variable.captured_name(&process(), Vec::new), None);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_a_bad_expression_with_its_place() {
+        let settings = [
+            RuleSettings { name: "a b".into(), ..Default::default() },
+            RuleSettings {
+                name: "two".into(),
+                exe: Some("bin/x".into()),
+                command_line: Some("a(b".into()),
+                target_name: Some("no capture".into()),
+                user: Some("nobody-of-that-name".into()),
+                ..Default::default()
+            },
+            RuleSettings::named("two"),
+        ];
+        let problems = compile(&settings).unwrap_err();
+        assert_eq!(problems.len(), 7, "{problems:#?}");
+        let expression = problems.iter().find(|problem| problem.message.contains("command_line: ")).unwrap();
+        assert!(expression.message.contains("a(b") && expression.message.contains('^'), "{expression}");
+    }
+
+    #[test]
+    fn toml_tables_are_rules_and_unknown_keys_are_refused() {
+        let text = "name = 'web'\nexe = 'nginx'\ncattle = true\n[labels]\ntier = 'front'";
+        let settings: RuleSettings = toml::from_str(text).unwrap();
+        assert!(settings.cattle && settings.labels["tier"] == "front");
+        assert!(toml::from_str::<RuleSettings>("name = 'web'\nexee = 'nginx'").is_err());
+    }
+}

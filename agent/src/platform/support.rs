@@ -1,0 +1,85 @@
+//! Which platform offers which action: one table.
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{action::Kind, action_kind::Name},
+};
+
+use super::{Platform, host::HostPlatform, process::ProcessPlatform};
+
+/// What can be done to a host.
+const HOST: &[Name] = &[Name::Memory, Name::Cpu, Name::Script];
+
+/// What can be done to a process.
+const PROCESS: &[Name] = &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Script];
+
+/// The actions that targets of a platform take.
+pub fn offered(platform_type: &str) -> &'static [Name] {
+    match platform_type {
+        HostPlatform::TYPE => HOST,
+        ProcessPlatform::TYPE => PROCESS,
+        _ => &[],
+    }
+}
+
+/// The name of an action's kind.
+pub fn name_of(kind: &Kind) -> Name {
+    match kind {
+        Kind::Delay(_) => Name::Delay,
+        Kind::Kill(_) => Name::Kill,
+        Kind::Memory(_) => Name::Memory,
+        Kind::Cpu(_) => Name::Cpu,
+        Kind::Gc(_) => Name::Gc,
+        Kind::Error(_) => Name::Error,
+        Kind::Script(_) => Name::Script,
+    }
+}
+
+/// Refuses what a platform does not offer, naming what does.
+///
+/// # Errors
+/// [`Code::Unsupported`].
+pub fn check(platform_type: &str, action: Name) -> Result<(), Problem> {
+    if offered(platform_type).contains(&action) {
+        return Ok(());
+    }
+    let action_name = action.as_str_name().to_lowercase();
+    let kind = platform_type.strip_suffix("Platform").unwrap_or(platform_type).to_lowercase();
+    let hint = match (action, platform_type) {
+        (Name::Error, _) => {
+            "only code inside a service can fail its requests: use the worker SDK in it".to_owned()
+        }
+        (_, HostPlatform::TYPE) => {
+            format!("name a process or worker of the host; a host takes {}", list(HOST))
+        }
+        _ => format!("it takes {}", list(offered(platform_type))),
+    };
+    Err(Problem::new(Code::Unsupported, format!("{action_name} is not possible on a {kind}")).hint(hint))
+}
+
+fn list(actions: &[Name]) -> String {
+    actions.iter().map(|name| name.as_str_name().to_lowercase()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_refused_everywhere_with_the_sdk_named_as_the_way() {
+        for platform in [HostPlatform::TYPE, ProcessPlatform::TYPE] {
+            let problem = check(platform, Name::Error).unwrap_err();
+            assert_eq!(problem.code, Code::Unsupported);
+            assert!(problem.hint.contains("worker SDK"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn what_is_offered_is_not_refused() {
+        for platform in [HostPlatform::TYPE, ProcessPlatform::TYPE] {
+            assert!(offered(platform).iter().all(|&action| check(platform, action).is_ok()));
+        }
+        assert_eq!(check(HostPlatform::TYPE, Name::Delay).unwrap_err().code, Code::Unsupported);
+        assert_eq!(check("Other", Name::Cpu).unwrap_err().code, Code::Unsupported);
+    }
+}

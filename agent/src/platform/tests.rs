@@ -1,0 +1,49 @@
+use super::*;
+
+fn platforms() -> (Platforms, Publisher, Publisher) {
+    let platforms = Platforms::default();
+    let publisher = |platform_type| Publisher { platform_type, roster: platforms.roster.clone() };
+    let (one, two) = (publisher("One"), publisher("Two"));
+    (platforms, one, two)
+}
+
+fn subject(platform_type: &str, id: &str) -> Subject {
+    let target = v1::Target { id: id.into(), platform_type: platform_type.into(), ..Default::default() };
+    Subject { target, main: None }
+}
+
+#[test]
+fn a_platform_replaces_its_own_targets_only() {
+    let (platforms, one, two) = platforms();
+    one.replace(vec![subject("One", "a"), subject("One", "b")]);
+    two.replace(vec![subject("Two", "c")]);
+    one.replace(vec![subject("One", "b")]);
+    let ids: Vec<_> = platforms.roster().borrow().subjects.keys().cloned().collect();
+    assert_eq!(ids, ["b", "c"]);
+    assert!(platforms.subject("a").is_none());
+    assert_eq!(platforms.subject("c").unwrap().target.platform_type, "Two");
+}
+
+#[test]
+fn followers_are_woken_by_changes_only() {
+    let (platforms, one, _) = platforms();
+    let mut roster = platforms.roster();
+    one.replace(vec![subject("One", "a")]);
+    one.problem(None);
+    assert!(roster.has_changed().unwrap());
+    roster.mark_unchanged();
+    one.replace(vec![subject("One", "a")]);
+    one.problem(None);
+    assert!(!roster.has_changed().unwrap());
+    one.replace(Vec::new());
+    assert!(roster.has_changed().unwrap());
+}
+
+#[test]
+fn a_problem_is_kept_by_platform_until_it_is_over() {
+    let (platforms, one, two) = platforms();
+    one.problem(Some("blind".into()));
+    two.problem(Some("deaf".into()));
+    two.problem(None);
+    assert_eq!(platforms.roster().borrow().problems, BTreeMap::from([("One", "blind".to_owned())]));
+}
