@@ -26,6 +26,8 @@ mod rounds;
 mod scratch;
 mod spec;
 mod strike;
+#[cfg(test)]
+mod tests;
 mod yowl;
 mod zoomies;
 
