@@ -11,6 +11,7 @@
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`signal`] | signals by name or number |
+//! | `settings`, `telemetry` | layered settings, logs and traces; with the feature `program` |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
@@ -25,7 +26,11 @@ pub mod limits;
 pub mod outbox;
 pub mod peer;
 pub mod problem;
+#[cfg(feature = "program")]
+pub mod settings;
 pub mod signal;
+#[cfg(feature = "program")]
+pub mod telemetry;
 
 pub use problem::{Code, Problem};
 
