@@ -21,6 +21,7 @@
 )]
 
 mod agent;
+pub mod booted;
 pub mod http;
 pub mod process;
 pub mod proxy;
