@@ -4,5 +4,6 @@
 //! (where) → `host` (processes, cgroups). None of them calls upwards.
 
 pub mod action;
+pub mod executor;
 pub mod host;
 pub mod platform;

@@ -16,14 +16,14 @@ pub const LINE_BYTES: usize = 4 << 20;
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     /// Hold these undos, and carry them out at the end. Known id: they replace the earlier ones. Answered
-    /// with [`Answer::Armed`].
+    /// with [`Answer::Armed`], unless the fault has ended meanwhile.
     Arm {
         /// The action's.
         id: String,
         /// In the order in which slow ones are carried out.
         undos: Vec<Undo>,
-        /// When the fault ends at the latest, the lease permitting.
-        deadline: Duration,
+        /// When the fault ends at the latest, the lease permitting. `None`: as armed before.
+        deadline: Option<Duration>,
     },
     /// The fault is in force, and this is its exact end.
     Deadline {

@@ -8,7 +8,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::undo::{Progress, Undo};
+use crate::{
+    clock::boot_time,
+    message::{Reverted, Why},
+    undo::{Progress, Undo},
+};
 
 /// How long a local undo may take, from its first try.
 pub const LOCAL_LIMIT: Duration = Duration::from_secs(5);
@@ -82,16 +86,17 @@ pub fn slow(undos: &[Undo]) -> Vec<Outcome> {
 }
 
 /// Carries all out, for whoever reverts in the guard's place. Blocks.
-pub fn revert(undos: &[Undo]) -> Vec<Outcome> {
+pub fn revert(id: String, why: Why, undos: &[Undo]) -> Reverted {
     let begun = Instant::now();
     let mut local = Local::begin(undos);
+    let at = boot_time();
     while !local.is_over() {
         thread::sleep(LOOK_AGAIN);
         local.step(begun.elapsed() > LOCAL_LIMIT);
     }
     let mut outcomes = local.outcomes();
     outcomes.extend(slow(undos));
-    outcomes
+    Reverted { id, why, at, outcomes }
 }
 
 fn persist(undo: &Undo) -> Outcome {

@@ -25,6 +25,13 @@ pub fn tree(root: Process) -> Vec<Process> {
     found
 }
 
+/// The kernel's name of a process, at most 15 bytes (`/proc/PID/comm`). Empty: it is gone.
+pub fn name(pid: u32) -> String {
+    let mut name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    name.truncate(name.trim_end().len());
+    name
+}
+
 /// Every pid that /proc shows.
 pub fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

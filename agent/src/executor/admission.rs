@@ -1,0 +1,99 @@
+//! What may be started: the checks that need no look at the target.
+
+use std::{sync::Arc, time::Duration};
+
+use chaos_kitty::{Code, Problem, lease::boot_time, v1};
+
+use super::{Shared, State, claims::Key};
+use crate::{
+    action::{Fault, fault_for},
+    platform::Subject,
+};
+
+/// An order that may be carried out. What it takes hold of is claimed.
+pub(super) struct Admitted {
+    pub(super) fault: Box<dyn Fault>,
+    pub(super) subject: Arc<Subject>,
+    /// How long it is held. Zero: it holds nothing.
+    pub(super) duration: Duration,
+}
+
+pub(super) fn admit(
+    shared: &Shared,
+    state: &mut State,
+    order: &v1::StartAction,
+) -> Result<Admitted, Problem> {
+    open(shared, state)?;
+    let subject = find(shared, order)?;
+    let action = order.action.as_ref().ok_or_else(|| Problem::invalid("action", "it is missing"))?;
+    let fault = fault_for(action, &subject)?;
+    let duration = duration(action, fault.as_ref())?;
+    if let Some(resource) = fault.resource() {
+        let held = state.live.values().filter(|live| live.holds).count();
+        if held >= shared.settings.max_held {
+            return Err(Problem::new(
+                Code::LimitReached,
+                format!("{held} faults are in force on this host, which is its limit"),
+            )
+            .hint("wait until one ends, or stop one"));
+        }
+        state.claims.claim(&order.action_id, &[Key { process: subject.main, resource }])?;
+    }
+    Ok(Admitted { fault, subject, duration })
+}
+
+/// Whether anything at all may be started now.
+fn open(shared: &Shared, state: &State) -> Result<(), Problem> {
+    if state.closing {
+        return Err(Problem::new(Code::AgentUnreachable, "the agent is stopping"));
+    }
+    if state.latched {
+        return Err(Problem::new(Code::Halted, "the agent was halted").hint("resume first: kittyctl resume"));
+    }
+    if !shared.link.is_up() {
+        return Err(guard_unavailable());
+    }
+    if state.lease_until <= boot_time() {
+        return Err(Problem::new(Code::OrderTooLate, "the agent has no lease, so nothing may be held")
+            .hint("order it again once the agent answers"));
+    }
+    Ok(())
+}
+
+pub(super) fn guard_unavailable() -> Problem {
+    Problem::new(Code::GuardUnavailable, "the agent's guard is not there, so nothing may be injected")
+        .hint("see the agent's log for why kitty-guard does not run")
+}
+
+fn find(shared: &Shared, order: &v1::StartAction) -> Result<Arc<Subject>, Problem> {
+    let id = &order.target_id;
+    let subject = (shared.find)(id).ok_or_else(|| {
+        Problem::new(Code::TargetGone, format!("there is no target {id} on this host any more"))
+    })?;
+    let now = &subject.target.incarnation;
+    if *now != order.incarnation {
+        return Err(Problem::new(
+            Code::Recycled,
+            format!("{id} is {now} now, and the order is for {}", order.incarnation),
+        )
+        .hint("look at the targets again, and choose anew"));
+    }
+    if subject.main.is_some_and(|main| main.has_ended()) {
+        return Err(Problem::new(Code::TargetGone, format!("the process of {id} has ended")));
+    }
+    Ok(subject)
+}
+
+fn duration(action: &v1::Action, fault: &dyn Fault) -> Result<Duration, Problem> {
+    match (fault.resource(), action.duration) {
+        (None, None) => Ok(Duration::ZERO),
+        (None, Some(_)) => {
+            Err(Problem::invalid("action.duration", "this action holds nothing, so it takes no duration"))
+        }
+        (Some(_), None) => Err(Problem::invalid("action.duration", "it is missing")),
+        (Some(_), Some(duration)) => Duration::try_from(duration)
+            .ok()
+            .filter(|duration| !duration.is_zero())
+            .ok_or_else(|| Problem::invalid("action.duration", "it must be above 0")),
+    }
+}

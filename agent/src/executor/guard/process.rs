@@ -1,0 +1,86 @@
+//! The process `kitty-guard` and the socket to it.
+
+use std::{
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use chaos_kitty_guard::message::{Answer, Lines, Order, line};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::UnixStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+/// A guard that takes nothing in for this long hangs.
+const SEND_LIMIT: Duration = Duration::from_secs(2);
+
+/// A guard that is dismissed puts back what is left, and may take this long.
+const DISMISS_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running guard.
+pub(super) struct GuardProcess {
+    child: Child,
+    pid: u32,
+    stream: UnixStream,
+    lines: Lines,
+}
+
+impl GuardProcess {
+    /// Starts the program. Its standard input is our socket, its log goes to our standard error, and nothing
+    /// else is inherited.
+    pub(super) fn start(program: &Path) -> io::Result<Self> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let child = Command::new(program)
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .env_clear()
+            .current_dir("/")
+            .spawn()?;
+        let pid = child.id().unwrap_or_default();
+        Ok(Self { child, pid, stream: UnixStream::from_std(ours)?, lines: Lines::default() })
+    }
+
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The next answer. `None`: it is gone. Nothing is lost when the call is dropped.
+    pub(super) async fn answer(&mut self) -> io::Result<Option<Answer>> {
+        loop {
+            if let Some(answer) = self.lines.take()? {
+                return Ok(Some(answer));
+            }
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes).await? {
+                0 => return Ok(None),
+                count => self.lines.push(&bytes[..count]),
+            }
+        }
+    }
+
+    pub(super) async fn send(&mut self, order: &Order) -> io::Result<()> {
+        timeout(SEND_LIMIT, self.stream.write_all(&line(order)?)).await?
+    }
+
+    /// Closes the socket, upon which it puts back what it holds and ends.
+    pub(super) async fn dismiss(self) {
+        let Self { mut child, stream, .. } = self;
+        drop(stream);
+        if timeout(DISMISS_LIMIT, child.wait()).await.is_err() {
+            tracing::error!("the guard does not end");
+        }
+    }
+
+    /// Makes sure that it is gone, so that it and we do not put things back side by side.
+    pub(super) async fn kill(mut self) {
+        if let Err(error) = self.child.kill().await {
+            tracing::error!(%error, "the guard can not be killed");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The life of one action: the one order of steps for every action, in this file and nowhere else.
+
+use std::{sync::Arc, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem,
+    lease::boot_time,
+    v1::{self, ActionReport, StartAction, action_state::Name as State, end_reason::Name as EndReason},
+};
+use chaos_kitty_guard::{Undo, message::Reverted};
+use futures_util::future::{self, FutureExt};
+use tokio::{sync::watch, time::timeout};
+
+use super::{Shared, Tenure, admission::Admitted, claims::Key, guard::Armed, protected, reason_of, report};
+use crate::{
+    action::{Arm, Fault, Prepared, Resource, Step},
+    host::process::{self, Process},
+    platform::Subject,
+};
+
+/// Longest look at a target. The server waits 5 s for the first report.
+const PREPARE_LIMIT: Duration = Duration::from_secs(4);
+
+/// Longest way into force, e.g. for much memory to become resident.
+const INJECT_LIMIT: Duration = Duration::from_secs(120);
+
+/// Longest measurement after something was injected or put back.
+const LOOK_LIMIT: Duration = Duration::from_secs(30);
+
+type Stop = watch::Receiver<Option<EndReason>>;
+
+/// Carries an admitted order out, from the look to the last report.
+pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admitted, stop: Stop) {
+    let tenure = Tenure { shared: shared.clone(), id: order.action_id.clone() };
+    let mut life = Life { shared: &shared, order: &order, evidence: Vec::new(), stop };
+    let Admitted { mut fault, subject, duration } = admitted;
+    let last = match life.prepare(fault.as_mut(), &subject).await {
+        Err(problem) => report::refused(&order, problem),
+        Ok(_) if fault.resource().is_none() => life.act(fault.as_mut()).await,
+        Ok(prepared) => life.hold(fault.as_mut(), prepared, &subject, duration).await,
+    };
+    // What a dropped fault ends (its children's pipes) is over before anybody hears that the action is.
+    drop(fault);
+    drop(tenure);
+    tracing::info!(action = last.action_id, state = ?last.state(), reason = ?last.end_reason(), "over");
+    shared.report(last);
+}
+
+struct Life<'a> {
+    shared: &'a Shared,
+    order: &'a StartAction,
+    evidence: Vec<v1::Evidence>,
+    stop: Stop,
+}
+
+/// How a fault in force, or on its way there, came to its end.
+enum End {
+    /// The guard has put it back already.
+    Reverted(Reverted),
+    /// It is to be put back for this reason.
+    Wanted(EndReason),
+    /// It broke off.
+    Failed(Problem),
+}
+
+impl Life<'_> {
+    /// Looks at the target. Whatever is wrong, nothing was done.
+    async fn prepare(&mut self, fault: &mut dyn Fault, subject: &Subject) -> Result<Prepared, Problem> {
+        let mut prepared = within(PREPARE_LIMIT, "looking at the target", fault.prepare()).await?;
+        self.evidence.append(&mut prepared.evidence);
+        let own = [std::process::id(), self.shared.link.pid().unwrap_or_default()];
+        let main = subject.main.into_iter();
+        for process in main.chain(prepared.processes.iter().copied()) {
+            protected::check(process.pid, &process::name(process.pid), &own)?;
+        }
+        if let Some(resource) = fault.resource() {
+            self.claim(&prepared.processes, resource)?;
+        }
+        if let Some(reason) = *self.stop.borrow() {
+            return Err(stopped_early(reason));
+        }
+        self.report(State::Accepted, fault);
+        Ok(prepared)
+    }
+
+    fn claim(&self, processes: &[Process], resource: Resource) -> Result<(), Problem> {
+        let keys: Vec<_> =
+            processes.iter().map(|process| Key { process: Some(*process), resource }).collect();
+        self.shared.state().claims.claim(&self.order.action_id, &keys)
+    }
+
+    /// What holds nothing: do it, and look whether it took effect.
+    async fn act(&mut self, fault: &mut dyn Fault) -> ActionReport {
+        let done = async {
+            within(INJECT_LIMIT, "carrying it out", fault.inject(&NothingToArm)).await?;
+            within(LOOK_LIMIT, "looking at its effect", fault.verify()).await
+        };
+        match done.await {
+            Ok(mut seen) => {
+                self.evidence.append(&mut seen);
+                ActionReport { end_reason: EndReason::Completed.into(), ..self.compose(State::Done, fault) }
+            }
+            Err(problem) => self.failed(fault, problem),
+        }
+    }
+
+    /// What holds something: arm, inject, verify, hold, revert, verify, disarm.
+    async fn hold(
+        &mut self,
+        fault: &mut dyn Fault,
+        prepared: Prepared,
+        subject: &Subject,
+        duration: Duration,
+    ) -> ActionReport {
+        let latest_end = boot_time() + INJECT_LIMIT + duration;
+        let link = &self.shared.link;
+        let mut armed = match link.arm(&self.order.action_id, prepared.undos, latest_end).await {
+            Ok(armed) => armed,
+            Err(problem) => return self.failed(fault, problem),
+        };
+        let (end, in_force) = match self.bring_into_force(fault, &mut armed, duration).await {
+            Err(end) => (end, false),
+            Ok(deadline) => {
+                self.started(fault, deadline);
+                (self.wait(fault, &mut armed, subject).await, true)
+            }
+        };
+        self.put_back(fault, armed, end, in_force).await
+    }
+
+    /// Returns the deadline.
+    async fn bring_into_force(
+        &mut self,
+        fault: &mut dyn Fault,
+        armed: &mut Armed,
+        duration: Duration,
+    ) -> Result<Duration, End> {
+        let (arm, reverted) = armed.split();
+        let since = tokio::select! {
+            biased;
+            end = reverted.next() => return Err(End::Reverted(end)),
+            reason = stopped(&mut self.stop) => return Err(End::Wanted(reason)),
+            injected = within(INJECT_LIMIT, "injecting it", fault.inject(arm)) => injected.map_err(End::Failed)?,
+        };
+        let deadline = since + duration;
+        armed.deadline(deadline).await;
+        let seen = within(LOOK_LIMIT, "looking whether it took effect", fault.verify()).await;
+        self.evidence.append(&mut seen.map_err(End::Failed)?);
+        Ok(deadline)
+    }
+
+    fn started(&self, fault: &dyn Fault, deadline: Duration) {
+        if let Some(live) = self.shared.state().live.get_mut(&self.order.action_id) {
+            live.deadline = Some(deadline);
+        }
+        self.report(State::Started, fault);
+    }
+
+    /// Waits for the end, whatever it is.
+    async fn wait(&mut self, fault: &mut dyn Fault, armed: &mut Armed, subject: &Subject) -> End {
+        let (_, reverted) = armed.split();
+        tokio::select! {
+            biased;
+            end = reverted.next() => End::Reverted(end),
+            reason = stopped(&mut self.stop) => End::Wanted(reason),
+            () = gone(subject.main) => End::Wanted(EndReason::TargetGone),
+            () = fault.over() => End::Wanted(EndReason::Completed),
+        }
+    }
+
+    /// The guard puts it back, we look, the guard forgets it.
+    async fn put_back(
+        &mut self,
+        fault: &mut dyn Fault,
+        mut armed: Armed,
+        end: End,
+        in_force: bool,
+    ) -> ActionReport {
+        let reverted = match &end {
+            // What ended while it was being injected may have been injected a moment later: once more.
+            End::Reverted(reverted) if in_force => reverted.clone(),
+            _ => armed.revert().await,
+        };
+        let settled = within(LOOK_LIMIT, "looking whether it is put back", fault.settle(&reverted)).await;
+        let stuck = stuck(&reverted).or_else(|| match settled {
+            Ok(mut seen) => {
+                self.evidence.append(&mut seen);
+                None
+            }
+            Err(problem) => Some(problem),
+        });
+        armed.disarm().await;
+        let reason = match &end {
+            End::Reverted(reverted) => reason_of(reverted.why),
+            End::Wanted(reason) => Some(*reason),
+            End::Failed(_) => None,
+        };
+        let mut report = match (stuck, end) {
+            (Some(problem), _) => self.troubled(State::Stuck, fault, problem),
+            (None, End::Failed(problem)) => self.failed(fault, problem),
+            (None, _) if in_force => self.compose(State::Reverted, fault),
+            (None, _) => self.failed(fault, stopped_early(reason.unwrap_or_default())),
+        };
+        report.set_end_reason(reason.unwrap_or_default());
+        report
+    }
+
+    fn report(&self, state: State, fault: &dyn Fault) {
+        self.shared.report(self.compose(state, fault));
+    }
+
+    fn compose(&self, state: State, fault: &dyn Fault) -> ActionReport {
+        let live = self.shared.state();
+        let deadline = live.live.get(&self.order.action_id).and_then(|live| live.deadline);
+        let remaining = deadline.filter(|_| state == State::Started);
+        ActionReport {
+            result: fault.figures().map(|kind| v1::ActionResult { kind: Some(kind) }),
+            evidence: self.evidence.clone(),
+            remaining: remaining.map(|deadline| deadline.saturating_sub(boot_time()).into()),
+            ..report::of(self.order, state)
+        }
+    }
+
+    fn troubled(&self, state: State, fault: &dyn Fault, problem: Problem) -> ActionReport {
+        ActionReport { problem: Some(problem.into()), ..self.compose(state, fault) }
+    }
+
+    fn failed(&self, fault: &dyn Fault, problem: Problem) -> ActionReport {
+        self.troubled(State::Failed, fault, problem)
+    }
+}
+
+/// For what holds nothing.
+struct NothingToArm;
+
+impl Arm for NothingToArm {
+    fn rearm(&self, _: Vec<Undo>) -> Step<'_, ()> {
+        future::ready(Err(Problem::internal("an action that holds nothing has an undo"))).boxed()
+    }
+}
+
+async fn within<T>(limit: Duration, what: &str, step: Step<'_, T>) -> Result<T, Problem> {
+    timeout(limit, step).await.unwrap_or_else(|_| {
+        Err(Problem::new(Code::NoAnswer, format!("{what} took longer than {limit:?}"))
+            .hint("look whether the host is overloaded"))
+    })
+}
+
+async fn stopped(stop: &mut Stop) -> EndReason {
+    match stop.wait_for(Option::is_some).await.map(|reason| *reason) {
+        Ok(Some(reason)) => reason,
+        // Its sender lives for as long as the action.
+        Ok(None) | Err(_) => future::pending().await,
+    }
+}
+
+async fn gone(main: Option<Process>) {
+    match main.map(process::ended) {
+        None => future::pending().await,
+        Some(ended) => {
+            if let Err(error) = ended.await {
+                tracing::warn!(%error, "the end of a target can not be watched");
+                future::pending().await
+            }
+        }
+    }
+}
+
+fn stopped_early(reason: EndReason) -> Problem {
+    let (code, why) = match reason {
+        EndReason::Halted => (Code::Halted, "everything was halted"),
+        EndReason::Shutdown => (Code::AgentUnreachable, "the agent was shut down"),
+        EndReason::Lease => (Code::OrderTooLate, "the lease ran out"),
+        EndReason::GuardGone => (Code::GuardUnavailable, "the guard died"),
+        EndReason::TargetGone => (Code::TargetGone, "the target ended"),
+        _ => (Code::NoAnswer, "it was stopped"),
+    };
+    Problem::new(code, format!("{why} before it was in force"))
+}
+
+/// What the guard could not put back: a person is needed.
+fn stuck(reverted: &Reverted) -> Option<Problem> {
+    let failures: Vec<_> = reverted.failures().collect();
+    let first = failures.first()?.failure.as_deref().unwrap_or_default();
+    let commands: Vec<_> = failures.iter().map(|failure| failure.command.as_str()).collect();
+    Some(
+        Problem::new(Code::Stuck, format!("it could not be put back: {first}"))
+            .hint(format!("run on the host: {}", commands.join("; "))),
+    )
+}
