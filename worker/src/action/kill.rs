@@ -1,0 +1,87 @@
+//! The worker signals itself: no pid that anybody claims is ever used.
+
+use std::{fs, thread, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem,
+    lease::boot_time,
+    v1::{KillResult, action_result::Kind as Figures, evidence::Phase},
+};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::{Outcome, Scene};
+use crate::{order::signal_name, procfs, sys};
+
+/// Longest wait for the server to know that the order was accepted, before the process may be gone.
+const ACKNOWLEDGE: Duration = Duration::from_millis(500);
+/// How long a process that was signalled looks whether it is still there.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What the process does with a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disposition {
+    Handled,
+    Ignored,
+    Ends,
+    Passes,
+}
+
+/// Signals the process itself. Comes back only if the signal did not end it.
+pub(crate) fn kill(signal: Signal, scene: &Scene<'_>) -> Result<Outcome, Problem> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let disposition = disposition(&status, signal);
+    let name = signal_name(signal);
+    if disposition == Disposition::Ignored {
+        return Err(Problem::new(Code::AlreadyInState, format!("the process ignores SIG{name}"))
+            .hint("send another signal, e.g. KILL"));
+    }
+    scene.hold.wait_acknowledged(ACKNOWLEDGE);
+    kill_process(getpid(), signal)
+        .map_err(|error| Problem::internal(format!("sending SIG{name} to this very process: {error}")))?;
+    if disposition == Disposition::Ends {
+        outlive(signal);
+    }
+    let figures = KillResult { signal: name.to_owned(), pids: vec![std::process::id()], ended: false };
+    Ok(Outcome::of(Figures::Kill(figures)).seen(Phase::After, "disposition", format!("{disposition:?}")))
+}
+
+/// Waits for the end. The first process of a pid namespace is immune to its own signals, so it exits as a
+/// shell would report the signal.
+fn outlive(signal: Signal) {
+    if std::process::id() == 1 {
+        sys::exit_now(128 + signal.as_raw());
+    }
+    let until = boot_time() + LOOK;
+    while boot_time() < until {
+        thread::sleep(LOOK / 20);
+    }
+}
+
+fn disposition(status: &str, signal: Signal) -> Disposition {
+    let bit = 1u64 << (signal.as_raw() - 1);
+    let set = |name| {
+        let mask = procfs::field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        mask.unwrap_or_default() & bit != 0
+    };
+    match signal {
+        _ if set("SigCgt") => Disposition::Handled,
+        _ if set("SigIgn") => Disposition::Ignored,
+        Signal::CHILD | Signal::CONT | Signal::URG | Signal::WINCH => Disposition::Passes,
+        _ => Disposition::Ends,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_signal_does_is_read_from_the_kernels_masks() {
+        let status = "Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n";
+        assert_eq!(disposition(status, Signal::PIPE), Disposition::Ignored);
+        assert_eq!(disposition(status, Signal::TERM), Disposition::Handled);
+        assert_eq!(disposition(status, Signal::INT), Disposition::Handled);
+        assert_eq!(disposition(status, Signal::KILL), Disposition::Ends);
+        assert_eq!(disposition(status, Signal::WINCH), Disposition::Passes);
+    }
+}
