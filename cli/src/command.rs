@@ -1,0 +1,43 @@
+//! One file per noun: arguments become requests (pure functions), answers go to the output.
+
+mod action;
+mod agent;
+mod completion;
+mod event;
+mod halt;
+mod interrupt;
+mod operation;
+mod platform;
+mod status;
+mod target;
+mod unleash;
+
+use crate::{
+    args::{Args, Command},
+    failure::Outcome,
+    output::Output,
+};
+
+/// Runs one command.
+pub(crate) async fn run(args: Args, out: &Output) -> Outcome {
+    let global = &args.global;
+    match args.command {
+        Command::Status => status::run(global, out).await,
+        Command::Agent(command) => agent::run(&command, global, out).await,
+        Command::Target(command) => target::run(command, global, out).await,
+        Command::Platform(command) => platform::run(&command, global, out).await,
+        Command::Unleash(command) => unleash::run(command, global, out).await,
+        Command::Action(command) => action::run(command, global, out).await,
+        Command::Halt { reason } => halt::halt(reason, global, out).await,
+        Command::Resume => halt::resume(global, out).await,
+        Command::Operation(command) => operation::run(command, global, out).await,
+        Command::Event(command) => event::run(command, global, out).await,
+        Command::Completion { shell } => completion::run(shell, out),
+    }
+}
+
+/// Who asks, for the record.
+fn source() -> String {
+    let name = |variable: &&str| std::env::var(variable).ok().filter(|value| !value.is_empty());
+    ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(name).unwrap_or_else(|| "kittyctl".to_owned())
+}

@@ -1,0 +1,154 @@
+//! The only place that prints. Data goes to standard output, talk to standard error; both can be read without
+//! colour, which appears on a terminal only (`NO_COLOR` is respected).
+
+mod figures;
+mod progress;
+mod rows;
+mod status;
+mod table;
+pub(crate) mod text;
+
+use std::{
+    io::{self, IsTerminal, Write},
+    process::ExitCode,
+    time::SystemTime,
+};
+
+use chaos_kitty::{Problem, v1};
+use clap::builder::styling::{AnsiColor, Style};
+use serde::Serialize;
+
+use crate::args::Format;
+
+pub(crate) use figures::{describe, figures};
+pub(crate) use progress::Progress;
+pub(crate) use table::{Cell, Row, Tone};
+
+/// Where results and talk go, and in which form.
+#[derive(Debug)]
+pub(crate) struct Output {
+    format: Format,
+}
+
+/// A write to standard output; what fails is told by the caller, except for a broken pipe.
+pub(crate) type Written = io::Result<()>;
+
+impl Output {
+    /// Writes results in this form.
+    pub(crate) fn new(format: Format) -> Self {
+        Self { format }
+    }
+
+    /// The form of results.
+    pub(crate) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Text as it is, to standard output.
+    pub(crate) fn raw(&self, text: &str) -> Written {
+        let mut stdout = anstream::stdout();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// A list: a table of its rows, or the whole response, or the rows' names.
+    pub(crate) fn list<R: Row>(&self, response: &impl Serialize, rows: &[R]) -> Written {
+        match self.format {
+            Format::Table if rows.is_empty() => {
+                self.say(&format!("no {}", R::PLURAL));
+                Ok(())
+            }
+            Format::Table => self.raw(&table::render(rows, SystemTime::now())),
+            Format::Name => self.raw(&rows.iter().map(|row| format!("{}\n", row.key())).collect::<String>()),
+            Format::Json | Format::Yaml => self.whole(response),
+        }
+    }
+
+    /// One message that is a row: a table of one line, or the message.
+    pub(crate) fn one<R: Row + Serialize>(&self, message: &R) -> Written {
+        self.list(message, std::slice::from_ref(message))
+    }
+
+    /// One message: a sentence for people, or the message itself. `name` prints nothing.
+    pub(crate) fn sentence(&self, message: &impl Serialize, sentence: &str) -> Written {
+        match self.format {
+            Format::Table => self.raw(&format!("{sentence}\n")),
+            Format::Name => Ok(()),
+            Format::Json | Format::Yaml => self.whole(message),
+        }
+    }
+
+    /// The state of the control plane.
+    pub(crate) fn status(&self, status: &v1::Status) -> Written {
+        match self.format {
+            Format::Table => self.raw(&status::render(status, SystemTime::now())),
+            Format::Name => self.raw(&format!("{}\n", status.server_id)),
+            Format::Json | Format::Yaml => self.whole(status),
+        }
+    }
+
+    /// One action with all that is known of it.
+    pub(crate) fn action(&self, action: &v1::ActionStatus) -> Written {
+        match self.format {
+            Format::Table => self.raw(&status::render_action(action)),
+            _ => self.one(action),
+        }
+    }
+
+    /// An event: one line for people, or the message.
+    pub(crate) fn event(&self, event: &v1::Event) -> Written {
+        match self.format {
+            Format::Table => self.raw(&status::render_event(event)),
+            Format::Name => self.raw(&format!("{}\n", event.sequence)),
+            Format::Json | Format::Yaml => self.streamed(event),
+        }
+    }
+
+    /// One message of a stream: a line of JSON or a document of YAML. Nothing in the other forms.
+    pub(crate) fn streamed(&self, message: &impl Serialize) -> Written {
+        match self.format {
+            Format::Json => self.raw(&format!("{}\n", serde_json::to_string(message)?)),
+            Format::Yaml => self.raw(&format!("---\n{}", yaml(message)?)),
+            Format::Table | Format::Name => Ok(()),
+        }
+    }
+
+    fn whole(&self, message: &impl Serialize) -> Written {
+        match self.format {
+            Format::Yaml => self.raw(&yaml(message)?),
+            _ => self.raw(&format!("{}\n", serde_json::to_string_pretty(message)?)),
+        }
+    }
+
+    /// Talk: what is going on, to standard error. Nobody is told when that is closed.
+    pub(crate) fn say(&self, text: &str) {
+        let _closed = writeln!(anstream::stderr(), "{text}");
+    }
+
+    /// A problem: what was tried, what happened, what to do.
+    pub(crate) fn problem(&self, problem: &Problem) {
+        let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+        let cyan = Style::new().bold().fg_color(Some(AnsiColor::Cyan.into()));
+        let number = problem.code.number();
+        self.say(&format!("{red}error:{red:#} {number}: {}", text::printable(&problem.message)));
+        if !problem.hint.is_empty() {
+            self.say(&format!("{cyan}hint:{cyan:#} {}", text::printable(&problem.hint)));
+        }
+    }
+
+    /// Progress of running actions: bars where a person watches and results come as a table at the end,
+    /// lines otherwise.
+    pub(crate) fn progress(&self) -> Progress {
+        Progress::new(self.format == Format::Table && io::stderr().is_terminal())
+    }
+}
+
+fn yaml(message: &impl Serialize) -> io::Result<String> {
+    serde_yaml_ng::to_string(message).map_err(io::Error::other)
+}
+
+/// What the parser of the command line says, help and version included, and the exit code that goes with it.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let _closed = error.print();
+    ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}

@@ -1,0 +1,100 @@
+//! Views of one message each: the control plane's state, an action with its evidence, an event.
+
+use std::time::SystemTime;
+
+use chaos_kitty::v1::{ActionStatus, Event, Status, evidence::Phase};
+
+use super::{
+    Cell, Tone, describe, figures,
+    rows::{end_of, tone_of},
+    table::{align, render as table},
+    text::{ago, asked, coarse, printable, seconds_since, time},
+};
+
+fn field(name: &str, value: impl Into<Cell>) -> Vec<Cell> {
+    vec![Cell::new(name, Tone::Dim), value.into()]
+}
+
+/// What the control plane is and does at this moment.
+pub(super) fn render(status: &Status, now: SystemTime) -> String {
+    let state = if status.halted {
+        let since = ago(status.halted_at.as_ref(), now);
+        Cell::new(format!("HALTED {since}: nothing is admitted until `kittyctl resume`"), Tone::Bad)
+    } else {
+        Cell::new("RUNNING", Tone::Good)
+    };
+    let up = coarse(seconds_since(status.started_at.as_ref(), now));
+    let lease = status.lease.as_ref().map(asked).unwrap_or_default();
+    let losses: Vec<String> = status.losses.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    let mut fields = vec![
+        field("state", state),
+        field("server", format!("kittyd {}, up {up}, lease {lease}, epoch {}", status.version, status.epoch)),
+        field("listening", status.listening.join(", ")),
+        field(
+            "fleet",
+            format!("{} agents, {} workers, {} targets", status.agents, status.workers, status.targets),
+        ),
+    ];
+    fields.extend(status.operations.iter().map(|operation| {
+        let figures = format!(
+            "{} ({}): {} targets, {} rounds, {} hits, {} errors",
+            operation.name,
+            operation.kind,
+            operation.targets,
+            operation.rounds,
+            operation.hits,
+            operation.errors
+        );
+        field("operation", figures)
+    }));
+    if !losses.is_empty() {
+        fields.push(field("losses", losses.join(", ")));
+    }
+    if !status.store_problem.is_empty() {
+        fields.push(field("store", Cell::new(&status.store_problem, Tone::Bad)));
+    }
+    let faults = status.active.len();
+    fields.push(field("faults", if faults == 0 { "none".to_owned() } else { faults.to_string() }));
+    let mut text = align(&fields);
+    if faults > 0 {
+        text.push('\n');
+        text.push_str(&table(&status.active, now));
+    }
+    text
+}
+
+/// An action with all that is known of it.
+pub(super) fn render_action(action: &ActionStatus) -> String {
+    let state = Cell::new(action.state().as_str_name(), tone_of(action.state()));
+    let mut fields = vec![
+        field("id", &action.id),
+        field("target", &action.target_id),
+        field("action", describe(action.action.as_ref())),
+        field("state", state),
+        field("source", &action.source),
+        field("created", time(action.created_at.as_ref())),
+        field("started", time(action.started_at.as_ref())),
+        field("ended", time(action.ended_at.as_ref())),
+        field("end", end_of(action)),
+        field("figures", figures(action.result.as_ref())),
+    ];
+    if let Some(problem) = &action.problem {
+        fields.push(field("problem", Cell::new(format!("{}: {}", problem.code, problem.message), Tone::Bad)));
+        fields.push(field("hint", &problem.hint));
+    }
+    for evidence in &action.evidence {
+        let phase = match evidence.phase() {
+            Phase::Unspecified => "seen",
+            Phase::Before => "before",
+            Phase::During => "during",
+            Phase::After => "after",
+        };
+        fields.push(field(phase, format!("{}: {}", evidence.what, evidence.value)));
+    }
+    align(&fields)
+}
+
+/// One line.
+pub(super) fn render_event(event: &Event) -> String {
+    format!("{}  {}\n", time(event.at.as_ref()), printable(&event.message))
+}
