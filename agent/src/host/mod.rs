@@ -1,3 +1,4 @@
 //! The host: processes, cgroups, commands. No decisions.
 
+pub mod membership;
 pub mod process;
