@@ -7,6 +7,7 @@
 //! | [`endpoint`] | addresses: `unix:PATH`, `http://…`, `https://…`, and where to look for them |
 //! | [`client`] | dialling an endpoint: transport, TLS, deadlines |
 //! | [`backoff`] | how long to wait before trying again |
+//! | [`socket`] | listening on a Unix socket |
 //! | [`peer`] | who is at the other end of a Unix socket |
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
@@ -29,6 +30,7 @@ pub mod problem;
 #[cfg(feature = "program")]
 pub mod settings;
 pub mod signal;
+pub mod socket;
 #[cfg(feature = "program")]
 pub mod telemetry;
 
