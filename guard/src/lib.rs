@@ -11,16 +11,21 @@
 //! | [`revert`] | carrying undos out |
 //! | [`message`] | what agent and guard say to each other |
 //! | [`clock`] | CLOCK_BOOTTIME |
+//! | [`switch`] | when which fault ends |
+//! | [`run`] | the process |
 
 pub mod clock;
 pub mod message;
 pub mod process;
 pub mod revert;
+pub mod run;
+pub mod switch;
 pub mod undo;
 
 mod cgroup;
 mod command;
 mod http;
+mod system;
 
 pub use process::Process;
 pub use undo::{CgroupVersion, Undo};
