@@ -13,7 +13,6 @@
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`signal`] | signals by name or number |
 //! | `settings`, `telemetry` | layered settings, logs and traces; with the feature `program` |
-//! | [`units`] | durations and sizes as people write them |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
@@ -34,7 +33,6 @@ pub mod signal;
 pub mod socket;
 #[cfg(feature = "program")]
 pub mod telemetry;
-pub mod units;
 
 pub use problem::{Code, Problem};
 

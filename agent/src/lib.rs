@@ -1,9 +1,49 @@
 //! kitty-agent as a library: carries faults out on the targets of its host.
 //!
 //! `uplink` (stream, relay, lease) → `executor` (admission, order of steps) → `action` (what) → `platform`
-//! (where) → `host` (processes, cgroups). None of them calls upwards.
+//! (where) → `host` (processes, cgroups). None of them calls upwards. `app` puts them together.
 
 pub mod action;
+mod app;
+mod check;
+mod config;
 pub mod executor;
 pub mod host;
+mod notify;
 pub mod platform;
+mod state;
+mod uplink;
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use chaos_kitty::Problem;
+
+/// Runs the program as its command line says.
+pub fn main() -> ExitCode {
+    let config = match config::load() {
+        Ok(config) => config,
+        Err(error) => return error.report(),
+    };
+    match config.args.command {
+        Some(config::Command::Check) => check::run(&config),
+        None => with_runtime(config),
+    }
+}
+
+/// Two threads: when one is held up by a look through /proc, the other still answers renewals.
+fn with_runtime(config: config::Config) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let outcome = runtime
+        .map_err(|error| Problem::internal(format!("starting the runtime: {error}")))
+        .and_then(|runtime| runtime.block_on(app::run(config)));
+    outcome.map_or_else(|problem| report(&problem), |()| ExitCode::SUCCESS)
+}
+
+fn report(problem: &Problem) -> ExitCode {
+    // Nowhere to print to is no reason for another exit code.
+    let _ = writeln!(io::stderr(), "kitty-agent: {problem}");
+    problem.code.exit().into()
+}

@@ -140,6 +140,11 @@ impl Executor {
         }
     }
 
+    /// Reports that an order was turned down before it came here: too late, or of a server that is not obeyed.
+    pub fn refuse(&self, order: &v1::StartAction, problem: chaos_kitty::Problem) {
+        self.shared.reports.send(report::refused(order, problem));
+    }
+
     /// Reverts one action. Unknown id: it is over already.
     pub fn stop(&self, id: &str) {
         if let Some(live) = self.shared.state().live.get(id) {

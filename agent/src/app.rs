@@ -1,0 +1,156 @@
+//! Puts the parts together: state, platforms, executor, relay, uplink.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use chaos_kitty::{Code, Problem, telemetry};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    task::JoinHandle,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, host_name},
+    executor::{self, Executor},
+    notify::Notify,
+    platform::{
+        Owner, Platforms,
+        host::HostPlatform,
+        process::{ProcessPlatform, rules},
+    },
+    state::State,
+    uplink::{Presence, Reports, Uplink, relay},
+};
+
+/// How long the end of an agent may take after everything is reverted: last reports, Goodbye.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Runs the agent until it is told to end; everything that it holds is reverted then.
+///
+/// # Errors
+/// It can not start: see [`Problem`] for what to do.
+pub(crate) async fn run(config: Config) -> Result<(), Problem> {
+    let _telemetry = telemetry::init("kitty-agent", &config.args.telemetry)?;
+    let notify = Notify::from_environment();
+    let (mut terminate, mut interrupt) = (ending(SignalKind::terminate())?, ending(SignalKind::interrupt())?);
+    let agent = Agent::start(&config)?;
+    notify.tell("READY=1");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = notify.keep_watchdog_quiet() => {}
+    }
+    tracing::info!("told to end: everything is reverted first");
+    notify.tell("STOPPING=1");
+    agent.stop().await;
+    Ok(())
+}
+
+fn ending(kind: SignalKind) -> Result<Signal, Problem> {
+    signal(kind).map_err(|error| Problem::internal(format!("waiting for signals: {error}")))
+}
+
+/// A running agent.
+struct Agent {
+    executor: Executor,
+    leave: CancellationToken,
+    uplink: JoinHandle<()>,
+    keeper: JoinHandle<()>,
+    /// Dropped last: ends the neighbours' socket and the platforms.
+    _local: Option<AbortOnDrop>,
+    _platforms: Arc<Platforms>,
+}
+
+struct AbortOnDrop(JoinHandle<Infallible>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Agent {
+    fn start(config: &Config) -> Result<Self, Problem> {
+        let args = &config.args;
+        let state = Arc::new(State::open(&args.state_folder())?);
+        let agent_id = state.agent_id(args.name.as_deref(), &host_name())?;
+        let host = args.host.clone().unwrap_or_else(|| agent_id.clone());
+        let owner = Owner { agent_id: agent_id.clone(), host: host.clone(), labels: args.labels() };
+        let platforms = Arc::new(platforms(config, owner)?);
+        let seen = watch::Sender::new(state.seen());
+        let keeper = state.keep(seen.subscribe());
+
+        let found = Arc::clone(&platforms);
+        let find = Box::new(move |id: &str| found.subject(id));
+        let (executor, news) = Executor::new(executor_settings(config)?, find);
+        if seen.borrow().latched {
+            tracing::warn!("halted before this start: nothing is admitted until resume");
+            executor.latch();
+        }
+        let reports = Arc::new(Reports::default());
+        let collected = Arc::clone(&reports);
+        tokio::spawn(async move { collected.collect(news).await });
+
+        let relay = Arc::new(relay::Relay::new(&agent_id));
+        let local = args.listen_path()?.map(|path| relay::listen(&path, args.listen_group.as_deref()));
+        let local = local
+            .transpose()?
+            .map(|local| AbortOnDrop(tokio::spawn(relay::serve(local, Arc::clone(&relay)))));
+        let leave = CancellationToken::new();
+        let types = platforms.types().iter().map(|name| (*name).to_owned()).collect();
+        let uplink = Uplink {
+            endpoint: args.endpoint()?,
+            tls: args.tls(),
+            presence: Presence { agent_id, host, labels: args.label_map(), platforms: types },
+            executor: executor.clone(),
+            rosters: platforms.roster(),
+            reports,
+            relay,
+            seen,
+            leave: leave.clone(),
+        };
+        tracing::info!(agent = uplink.presence.agent_id, server = %uplink.endpoint, "kitty-agent starts");
+        let uplink = tokio::spawn(uplink.run());
+        Ok(Self { executor, leave, uplink, keeper, _local: local, _platforms: platforms })
+    }
+
+    /// Reverts everything, reports it, says Goodbye.
+    async fn stop(self) {
+        self.executor.shutdown().await;
+        self.leave.cancel();
+        let farewell = async {
+            let uplink = self.uplink.await;
+            let keeper = self.keeper.await;
+            uplink.and(keeper)
+        };
+        match timeout(FAREWELL, farewell).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a part of the agent broke down"),
+            Err(_) => tracing::warn!("the server did not take the last reports in time"),
+        }
+    }
+}
+
+fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
+    let rules = rules::compile(&config.rules).map_err(|problems| {
+        let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+        Problem::new(Code::Usage, lines.join("\n"))
+    })?;
+    let mut platforms = Platforms::default();
+    if config.args.host_target {
+        platforms.add(HostPlatform::new(owner.clone()));
+    }
+    if !rules.is_empty() {
+        platforms.add(ProcessPlatform::new(owner, rules));
+    }
+    Ok(platforms)
+}
+
+fn executor_settings(config: &Config) -> Result<executor::Settings, Problem> {
+    let beside = executor::Settings::beside_this_program()
+        .map_err(|error| Problem::internal(format!("finding this program: {error}")))?;
+    let guard = config.args.guard.clone().unwrap_or(beside.guard);
+    Ok(executor::Settings { guard, ..beside })
+}

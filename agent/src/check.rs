@@ -1,0 +1,142 @@
+//! `kitty-agent check`: what this host can do, and what is missing for the rest.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use rustix::fs::{Access, access};
+
+use crate::{config::Config, executor::Settings, platform::process::rules};
+
+/// One line of the table.
+struct Finding {
+    what: &'static str,
+    /// Why it is not there, or what it is.
+    seen: Result<String, String>,
+    /// What is not possible without it.
+    needed_for: &'static str,
+}
+
+/// Prints the table. The exit code is 1 when no fault could be injected.
+pub(crate) fn run(config: &Config) -> ExitCode {
+    let findings = findings(config);
+    let able = findings.iter().take(ESSENTIAL).all(|finding| finding.seen.is_ok());
+    // Nowhere to print to is no reason for another exit code.
+    let _ = print(&findings);
+    if able { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The first so many findings are needed for any fault at all.
+const ESSENTIAL: usize = 2;
+
+fn findings(config: &Config) -> Vec<Finding> {
+    let find = |what, seen, needed_for| Finding { what, seen, needed_for };
+    vec![
+        find("guard", guard(config), "any fault"),
+        find("state folder", writable_folder(&config.args.state_folder()), "any fault"),
+        find("targets", targets(config), "being of use"),
+        find("cgroup", cgroup(), "scripts; pausing a whole cgroup; faults within a target's limits"),
+        find("signals to other users' processes", capability(CAP_KILL, "CAP_KILL"), "delay, kill"),
+        find(
+            "a look into other users' processes",
+            capability(CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
+            "rules by exe; gc",
+        ),
+        find(
+            "process events (netlink)",
+            capability(CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+            "seeing new processes at once",
+        ),
+    ]
+}
+
+fn print(findings: &[Finding]) -> io::Result<()> {
+    let width = findings.iter().map(|finding| finding.what.len()).max().unwrap_or_default();
+    let mut out = io::stdout().lock();
+    for Finding { what, seen, needed_for } in findings {
+        match seen {
+            Ok(detail) => writeln!(out, "ok       {what:width$}  {detail}")?,
+            Err(why) => writeln!(out, "missing  {what:width$}  {why} (needed for: {needed_for})")?,
+        }
+    }
+    Ok(())
+}
+
+fn guard(config: &Config) -> Result<String, String> {
+    let beside = || Settings::beside_this_program().map(|settings| settings.guard);
+    let path = config.args.guard.clone().map_or_else(beside, Ok).map_err(|error| error.to_string())?;
+    access(&path, Access::EXEC_OK).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(path.display().to_string())
+}
+
+/// The folder, or the first one above it that is there.
+fn writable_folder(folder: &Path) -> Result<String, String> {
+    let there = folder.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("."));
+    access(there, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|error| format!("{}: {error}", there.display()))?;
+    Ok(folder.display().to_string())
+}
+
+fn targets(config: &Config) -> Result<String, String> {
+    let rules = rules::compile(&config.rules)
+        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
+    match (rules.len(), config.args.host_target) {
+        (0, false) => {
+            Err("none is named: give --process, --host-target or a file with [[process]]".to_owned())
+        }
+        (rules, host) => Ok(format!("{rules} rules{}", if host { ", the host" } else { "" })),
+    }
+}
+
+/// The version of the hierarchy that freezes and kills, and whether this process may make cgroups there.
+fn cgroup() -> Result<String, String> {
+    let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+    let unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
+    let unified = unified.into_iter().find(|root| root.join("cgroup.controllers").exists());
+    let (version, folder) = match unified {
+        Some(root) => ("v2", root.join(own_path(&own, "0::"))),
+        None => ("v1", Path::new("/sys/fs/cgroup/freezer").join(own_path(&own, ":freezer:"))),
+    };
+    access(&folder, Access::WRITE_OK).map_err(|error| format!("{version}, {}: {error}", folder.display()))?;
+    Ok(format!("{version}, {}", folder.display()))
+}
+
+/// The path after `mark` in /proc/self/cgroup (cgroups(7)), relative to the hierarchy's root.
+fn own_path<'a>(text: &'a str, mark: &str) -> &'a str {
+    let line = text.lines().find_map(|line| line.split_once(mark));
+    line.map_or("", |(_, path)| path.trim_start_matches('/'))
+}
+
+/// Their numbers in capability.h.
+const CAP_KILL: u32 = 5;
+const CAP_NET_ADMIN: u32 = 12;
+const CAP_SYS_PTRACE: u32 = 19;
+
+fn capability(number: u32, name: &str) -> Result<String, String> {
+    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default();
+    if bits >> number & 1 == 1 { Ok(name.to_owned()) } else { Err(format!("this process has no {name}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_cgroup_is_read_from_either_version() {
+        let text = "11:cpu,cpuacct:/a\n7:freezer:/b/c\n0::/d\n";
+        assert_eq!(own_path(text, "0::"), "d");
+        assert_eq!(own_path(text, ":freezer:"), "b/c");
+        assert_eq!(own_path("", "0::"), "");
+    }
+
+    #[test]
+    fn a_folder_that_can_be_made_counts_as_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(writable_folder(&folder.path().join("a/b")).is_ok());
+    }
+}

@@ -1,0 +1,274 @@
+//! What an agent is told: flags, variables, file (see [`chaos_kitty::settings`]).
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    env, fmt, fs,
+    path::PathBuf,
+};
+
+use chaos_kitty::{
+    Code, Problem,
+    client::TlsFiles,
+    endpoint::Endpoint,
+    settings::{self, Loaded, SettingsError},
+    telemetry,
+};
+use clap::{Parser, Subcommand};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::platform::process::rules::RuleSettings;
+
+/// The key of the file that holds rules as tables, besides the names that the flag takes.
+const PROCESS: &str = "process";
+
+const ABOUT: &str = "Carries faults out on the targets of this host, and puts them back.
+
+Only what is named here is a target: processes by --process or by [[process]] tables in the file, the host by \
+--host-target.";
+
+const EXAMPLES: &str = "Examples:
+  kitty-agent --process nginx --process redis-server
+  kitty-agent --server http://kitty.example:8080 --host-target --group web
+  kitty-agent --config /etc/chaos-kitty/agent.toml
+  kitty-agent check";
+
+/// Flags of kitty-agent.
+#[derive(Debug, Parser)]
+#[command(name = "kitty-agent", version, about = ABOUT, after_help = EXAMPLES)]
+#[command(args_conflicts_with_subcommands = false, disable_help_subcommand = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// The server, or another agent's socket: unix:PATH, http://HOST:PORT or https://HOST:PORT. Default:
+    /// ./chaos_kitty.ipc, else /run/chaos-kitty/chaos_kitty.ipc
+    #[arg(long, value_name = "ADDRESS")]
+    server: Option<Endpoint>,
+    /// Certificates of the authorities to trust, PEM (https)
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// This agent's certificate chain, PEM (mutual TLS)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// The name in the server's certificate, where it is not the host of --server
+    #[arg(long, value_name = "NAME")]
+    tls_name: Option<String>,
+
+    /// Offer the processes of this name, or program, as targets. Repeatable
+    #[arg(long, value_name = "NAME")]
+    process: Vec<String>,
+    /// Offer the host itself as a target
+    #[arg(long)]
+    pub(crate) host_target: bool,
+
+    /// This agent's id. Default: that of last time, else made of the host's name
+    #[arg(long, value_name = "ID")]
+    pub(crate) name: Option<String>,
+    /// The host's name in targets. Default: this agent's id
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// The group of the host as a target
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// A label of this agent and its host. Repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = label)]
+    label: Vec<(String, String)>,
+
+    /// What is kept over restarts. Default: /var/lib/chaos-kitty as root, else
+    /// $XDG_STATE_HOME/chaos-kitty
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Let workers and other agents of this host attach here: unix:PATH
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<Endpoint>,
+    /// The group that may connect to --listen, by name or number. Default: this process's own
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) listen_group: Option<String>,
+    /// The program kitty-guard. Default: beside this one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) guard: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) telemetry: telemetry::Args,
+}
+
+/// What else kitty-agent does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Print what this host can do, and what is missing for the rest
+    Check,
+}
+
+/// Flags and file, read and checked.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) args: Args,
+    /// Of `--process` and of the file's tables.
+    pub(crate) rules: Vec<RuleSettings>,
+}
+
+/// Reads the command line, the environment and the file.
+///
+/// # Errors
+/// See [`SettingsError`].
+pub(crate) fn load() -> Result<Config, SettingsError> {
+    settings::load::<Args>(&[PROCESS]).and_then(config)
+}
+
+fn config(loaded: Loaded<Args>) -> Result<Config, SettingsError> {
+    let tables = loaded.tables::<Entry>(PROCESS)?;
+    let named = loaded.args.process.iter().map(|name| RuleSettings::named(name));
+    let rules = named.chain(tables.into_iter().map(|entry| entry.value.0)).collect();
+    Ok(Config { args: loaded.args, rules })
+}
+
+impl Args {
+    /// Where to attach.
+    ///
+    /// # Errors
+    /// [`Code::Usage`].
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Problem> {
+        self.server.clone().map_or_else(|| Endpoint::lookup(None, false), Ok)
+    }
+
+    /// The files for TLS.
+    pub(crate) fn tls(&self) -> TlsFiles {
+        let (ca, cert, key) = (self.tls_ca.clone(), self.tls_cert.clone(), self.tls_key.clone());
+        TlsFiles { ca, cert, key, name: self.tls_name.clone() }
+    }
+
+    /// The path of the local socket.
+    ///
+    /// # Errors
+    /// [`Code::Usage`]: agents listen on no port.
+    pub(crate) fn listen_path(&self) -> Result<Option<PathBuf>, Problem> {
+        match &self.listen {
+            None => Ok(None),
+            Some(Endpoint::Unix(path)) => Ok(Some(path.clone())),
+            Some(other) => {
+                Err(Problem::new(Code::Usage, format!("--listen {other}: an agent listens on no port"))
+                    .hint("write unix:PATH; from other hosts, attach to the server"))
+            }
+        }
+    }
+
+    /// Labels, the group among them.
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        let group = self.group.iter().map(|group| ("group".to_owned(), group.clone()));
+        self.label.iter().cloned().chain(group).collect()
+    }
+
+    /// The same, as the contract has them.
+    pub(crate) fn label_map(&self) -> HashMap<String, String> {
+        self.labels().into_iter().collect()
+    }
+
+    /// The state folder.
+    pub(crate) fn state_folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| {
+            let home =
+                || env::var_os("HOME").map_or_else(|| "/tmp".into(), PathBuf::from).join(".local/state");
+            if rustix::process::geteuid().is_root() {
+                return "/var/lib/chaos-kitty".into();
+            }
+            env::var_os("XDG_STATE_HOME").map_or_else(home, PathBuf::from).join("chaos-kitty")
+        })
+    }
+}
+
+/// The host's own name.
+pub(crate) fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("it must be KEY=VALUE".to_owned()),
+    }
+}
+
+/// An entry under `process` in the file: a name, or a table.
+struct Entry(RuleSettings);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor)
+    }
+}
+
+struct EntryVisitor;
+
+impl<'de> de::Visitor<'de> for EntryVisitor {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a process, or a table that describes it")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Entry, E> {
+        Ok(Entry(RuleSettings::named(name)))
+    }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+        RuleSettings::deserialize(de::value::MapAccessDeserializer::new(map)).map(Entry)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(flags: &[&str], file: &str) -> Result<Config, SettingsError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.toml");
+        fs::write(&path, file).unwrap();
+        let line =
+            ["kitty-agent", "--config", path.to_str().unwrap()].into_iter().chain(flags.iter().copied());
+        settings::load_from::<Args>(line.map(Into::into).collect(), &[PROCESS]).and_then(config)
+    }
+
+    #[test]
+    fn rules_come_from_flags_and_from_names_and_tables_of_the_file() {
+        let file = "name = 'web-1'\n[[process]]\nname = 'shop'\ncommand_line = 'shop.*'\n";
+        let config = load(&["--process", "nginx"], file).unwrap();
+        let names: Vec<_> = config.rules.iter().map(|rule| rule.name.as_str()).collect();
+        assert_eq!(names, ["nginx", "shop"]);
+        assert_eq!(config.args.name.as_deref(), Some("web-1"));
+        let names = load(&[], "process = ['a', 'b']").unwrap().rules;
+        assert_eq!(names, [RuleSettings::named("a"), RuleSettings::named("b")]);
+    }
+
+    #[test]
+    fn every_mistake_of_a_table_is_told_with_its_line() {
+        let file = "[[process]]\nname = 'shop'\nexes = 'x'\n\n[[process]]\nexe = 'y'\n";
+        let Err(SettingsError::File(lines)) = load(&[], file) else { panic!("it was accepted") };
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains(":3:") && lines[0].contains("exes"), "{lines:?}");
+        assert!(lines[1].contains("name"), "{lines:?}");
+    }
+
+    #[test]
+    fn what_can_not_be_used_is_refused_at_once() {
+        assert!(load(&["--label", "novalue"], "").is_err());
+        assert!(load(&["--server", "nowhere"], "").is_err());
+        assert!(load(&["--tls-cert", "x.pem"], "").is_err());
+        let args = load(&["--listen", "http://127.0.0.1:1"], "").unwrap().args;
+        assert_eq!(args.listen_path().unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn settings_in_force_can_be_read_back() {
+        let file = "[[process]]\nname = 'shop'\nexe = 'x'\n";
+        let flags = ["--process", "nginx", "--label", "a=b", "--dump-config"];
+        let Err(SettingsError::Dump(text)) = load(&flags, file) else { panic!("nothing was dumped") };
+        let again = load(&[], &text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
+        let mut names: Vec<_> = again.rules.iter().map(|rule| rule.name.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["nginx", "shop"]);
+        assert_eq!(again.args.labels().get("a").map(String::as_str), Some("b"));
+    }
+}

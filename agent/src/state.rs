@@ -1,0 +1,170 @@
+//! What an agent keeps in its state folder over restarts: its id, what it has seen of its server, and a lock,
+//! so that two agents never share a folder.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use chaos_kitty::{Code, Problem, hello::check_id};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use tokio::{sync::watch, task::JoinHandle};
+
+const ID: &str = "agent-id";
+const SEEN: &str = "seen.json";
+
+/// What was seen of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Seen {
+    /// Everything was to be reverted and nothing started, and there was no Unlatch since.
+    pub(crate) latched: bool,
+    /// The server whose epoch it is. Empty: none yet.
+    pub(crate) server_id: String,
+    /// The newest epoch obeyed.
+    pub(crate) epoch: u64,
+}
+
+/// The folder, for as long as the agent runs.
+pub(crate) struct State {
+    folder: PathBuf,
+    _lock: File,
+}
+
+impl State {
+    /// Opens the folder, and makes it where it is missing.
+    ///
+    /// # Errors
+    /// [`Code::Usage`]: it can not be made or locked, or another agent uses it.
+    pub(crate) fn open(folder: &Path) -> Result<Self, Problem> {
+        let failed = |error: io::Error| {
+            Problem::new(Code::Usage, format!("state folder {}: {error}", folder.display()))
+                .hint("name a folder of this agent's own with --state DIR")
+        };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("agent.lock"));
+        let lock = lock.map_err(failed)?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+            rustix::io::Errno::WOULDBLOCK => failed(io::Error::other("another agent uses it")),
+            other => failed(other.into()),
+        })?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
+    }
+
+    /// The agent's id: the given one, else that of last time, else one made of the host's name. It is kept.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`]: the given one can not be an id. [`Code::Usage`]: it can not be kept.
+    pub(crate) fn agent_id(&self, given: Option<&str>, host: &str) -> Result<String, Problem> {
+        if let Some(given) = given {
+            check_id("--name", given)?;
+        }
+        let kept = fs::read_to_string(self.folder.join(ID)).ok();
+        let kept = kept.as_deref().map(str::trim).filter(|id| check_id(ID, id).is_ok());
+        let id = given.or(kept).map_or_else(|| id_of_host(host), str::to_owned);
+        if kept != Some(id.as_str()) {
+            write(&self.folder, ID, format!("{id}\n").as_bytes()).map_err(|error| {
+                Problem::new(
+                    Code::Usage,
+                    format!("keeping the agent's id in {}: {error}", self.folder.display()),
+                )
+            })?;
+        }
+        Ok(id)
+    }
+
+    /// What was seen of the server before this start. A file that can not be read counts as none.
+    pub(crate) fn seen(&self) -> Seen {
+        let path = self.folder.join(SEEN);
+        match fs::read(&path).map(|text| serde_json::from_slice(&text)) {
+            Ok(Ok(seen)) => seen,
+            Ok(Err(error)) => {
+                tracing::warn!(path = %path.display(), %error, "what was seen of the server is not readable");
+                Seen::default()
+            }
+            Err(_) => Seen::default(),
+        }
+    }
+
+    /// Keeps every change, fsynced, without holding up whoever makes it. Ends when `seen` is dropped.
+    pub(crate) fn keep(self: &Arc<Self>, mut seen: watch::Receiver<Seen>) -> JoinHandle<()> {
+        let state = Arc::clone(self);
+        tokio::spawn(async move {
+            while seen.changed().await.is_ok() {
+                let (state, news) = (Arc::clone(&state), seen.borrow_and_update().clone());
+                let kept = tokio::task::spawn_blocking(move || state.write_seen(&news)).await;
+                if let Ok(Err(error)) = kept {
+                    tracing::error!(%error, "what was seen of the server is not kept for the next start");
+                }
+            }
+        })
+    }
+
+    fn write_seen(&self, seen: &Seen) -> io::Result<()> {
+        write(&self.folder, SEEN, &serde_json::to_vec(seen)?)
+    }
+}
+
+/// Replaces a file so that a crash leaves the old one or the new one.
+fn write(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
+    let draft = folder.join(format!("{name}.new"));
+    let mut file = File::create(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(draft, folder.join(name))?;
+    File::open(folder)?.sync_all()
+}
+
+/// A host's name, made an id: what may not be in one becomes a dash.
+fn id_of_host(host: &str) -> String {
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' };
+    let id: String = host.chars().take(63).map(allowed).collect();
+    if id.is_empty() { "agent".to_owned() } else { id }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_serves_one_agent_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/state");
+        let first = State::open(&path).unwrap();
+        assert!(State::open(&path).is_err_and(|problem| problem.message.contains("another agent")));
+        drop(first);
+        State::open(&path).unwrap();
+    }
+
+    #[test]
+    fn the_id_is_that_of_last_time_unless_another_is_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        assert_eq!(state.agent_id(None, "web 1/x").unwrap(), "web-1-x");
+        assert_eq!(state.agent_id(None, "renamed").unwrap(), "web-1-x");
+        assert_eq!(state.agent_id(Some("db-1"), "renamed").unwrap(), "db-1");
+        assert_eq!(state.agent_id(None, "renamed").unwrap(), "db-1");
+        assert!(state.agent_id(Some("a/b"), "h").is_err());
+        assert_eq!(id_of_host(""), "agent");
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_survives_a_restart_and_a_broken_file_counts_as_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(State::open(folder.path()).unwrap());
+        assert_eq!(state.seen(), Seen::default());
+        let seen = Seen { latched: true, server_id: "s".into(), epoch: 7 };
+        let (news, watched) = watch::channel(Seen::default());
+        let keeper = state.keep(watched);
+        news.send_replace(seen.clone());
+        drop(news);
+        keeper.await.unwrap();
+        assert_eq!(state.seen(), seen);
+        fs::write(folder.path().join(SEEN), "{").unwrap();
+        assert_eq!(state.seen(), Seen::default());
+    }
+}

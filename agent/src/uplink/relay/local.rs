@@ -1,0 +1,216 @@
+//! The local socket's gRPC side: `Attach` for workers and other agents, nothing else.
+
+use std::{convert::Infallible, fs, io, path::Path, sync::Arc, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem, limits,
+    peer::Peer,
+    socket::LocalSocket,
+    v1::{
+        self,
+        chaos_server::{Chaos, ChaosServer},
+    },
+};
+use futures_util::stream;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto::Builder,
+    service::TowerToHyperService,
+};
+use tokio::{
+    net::UnixStream,
+    sync::{Semaphore, watch},
+    time::{sleep, timeout},
+};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    Relay,
+    link::{self, Received},
+};
+
+/// The owner and the group may connect, nobody else.
+const MODE: u32 = 0o660;
+
+/// Connections at a time; more wait in the backlog.
+const CONNECTIONS: usize = 1024;
+
+/// Streams on one connection: a process may hold several workers.
+const STREAMS: u32 = 64;
+
+/// A connection without a stream is closed after this: some time after a Hello that does not come was
+/// answered.
+const UNUSED: Duration = limits::HELLO_TIMEOUT.saturating_add(Duration::from_secs(5));
+
+/// How long to wait when no connection can be accepted (out of descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Listens at `path`, for this process's user and `group` (by name or number; this process's own where it is
+/// not given).
+///
+/// # Errors
+/// [`Code::Usage`]: the path is taken or can not be written, or there is no such group.
+pub(crate) fn listen(path: &Path, group: Option<&str>) -> Result<LocalSocket, Problem> {
+    let local = LocalSocket::bind(path, MODE)?;
+    if let Some(group) = group {
+        let given = group_id(group).and_then(|id| std::os::unix::fs::chown(path, None, Some(id)));
+        given.map_err(|error| {
+            Problem::new(Code::Usage, format!("giving unix:{} to the group {group}: {error}", path.display()))
+                .hint(
+                    "name a group of this host with --listen-group, and one that this user may give files to",
+                )
+        })?;
+    }
+    Ok(local)
+}
+
+/// By number, or by name from /etc/group (group(5)).
+fn group_id(group: &str) -> io::Result<u32> {
+    if let Ok(id) = group.parse() {
+        return Ok(id);
+    }
+    let groups = fs::read_to_string("/etc/group")?;
+    let lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let mut ids = lines.filter(|fields| fields[0] == group).filter_map(|fields| fields.get(2)?.parse().ok());
+    ids.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such group"))
+}
+
+/// Accepts neighbours, for as long as it is polled.
+pub(crate) async fn serve(local: LocalSocket, relay: Arc<Relay>) -> Infallible {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut failing = false;
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return std::future::pending().await };
+        match local.listener.accept().await {
+            Ok((stream, _)) => {
+                failing = false;
+                let relay = Arc::clone(&relay);
+                tokio::spawn(async move {
+                    connection(stream, relay).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "no connection can be accepted on the local socket");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection, until it closes or has been without a stream for too long.
+async fn connection(stream: UnixStream, relay: Arc<Relay>) {
+    let peer = Peer::of(&stream).map(Arc::new);
+    let (live, mut streams) = watch::channel(0);
+    let service = ChaosServer::new(Neighbour { relay, peer, live })
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(limits::STREAM_WINDOW)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    tokio::select! {
+        outcome = served => {
+            if let Err(error) = outcome {
+                tracing::debug!(error, "a local connection broke off");
+            }
+        }
+        () = unused(&mut streams) => tracing::debug!("a local connection without a stream is closed"),
+    }
+}
+
+/// Waits until there has been no stream for [`UNUSED`].
+async fn unused(streams: &mut watch::Receiver<usize>) {
+    loop {
+        let idle = *streams.borrow_and_update() == 0;
+        match timeout(UNUSED, streams.changed()).await {
+            Err(_) if idle => return,
+            Ok(Err(_)) => return std::future::pending().await,
+            _ => {}
+        }
+    }
+}
+
+/// The service for one connection.
+struct Neighbour {
+    relay: Arc<Relay>,
+    peer: Option<Arc<Peer>>,
+    live: watch::Sender<usize>,
+}
+
+/// An answer of a call that is not served here.
+type Nothing<T> = stream::Empty<Result<T, Status>>;
+
+/// The calls that only the server answers.
+macro_rules! elsewhere {
+    ($($call:ident($request:ident) -> $answer:ty;)*) => {
+        #[tonic::async_trait]
+        impl Chaos for Neighbour {
+            type AttachStream = Received;
+            type WatchEventsStream = Nothing<v1::Event>;
+            type UnleashStream = Nothing<v1::ActionStatus>;
+            type HaltStream = Nothing<v1::HaltProgress>;
+
+            async fn attach(
+                &self,
+                request: Request<Streaming<v1::AgentMessage>>,
+            ) -> Result<Response<Received>, Status> {
+                let (relay, peer) = (Arc::clone(&self.relay), self.peer.clone());
+                let received = link::accept(relay, peer, request.into_inner(), self.live.clone()).await?;
+                Ok(Response::new(received))
+            }
+
+            $(async fn $call(&self, _: Request<v1::$request>) -> Result<Response<$answer>, Status> {
+                Err(not_here())
+            })*
+        }
+    };
+}
+
+elsewhere! {
+    get_status(GetStatusRequest) -> v1::Status;
+    list_agents(ListAgentsRequest) -> v1::ListAgentsResponse;
+    list_targets(ListTargetsRequest) -> v1::ListTargetsResponse;
+    list_platforms(ListPlatformsRequest) -> v1::ListPlatformsResponse;
+    watch_events(WatchEventsRequest) -> Self::WatchEventsStream;
+    unleash(UnleashRequest) -> Self::UnleashStream;
+    list_actions(ListActionsRequest) -> v1::ListActionsResponse;
+    get_action(GetActionRequest) -> v1::ActionStatus;
+    stop_action(StopActionRequest) -> v1::ActionStatus;
+    halt(HaltRequest) -> Self::HaltStream;
+    resume(ResumeRequest) -> v1::ResumeResponse;
+    list_operations(ListOperationsRequest) -> v1::ListOperationsResponse;
+    put_operation(PutOperationRequest) -> v1::OperationStatus;
+    delete_operation(DeleteOperationRequest) -> v1::DeleteOperationResponse;
+}
+
+fn not_here() -> Status {
+    Problem::new(Code::NoSuchPath, "an agent's socket serves Attach only")
+        .hint("call the server: its address is what the agent got as --server")
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_socket_is_for_its_owner_and_a_group_that_exists() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.ipc");
+        let own = rustix::process::getegid().as_raw().to_string();
+        let local = listen(&path, Some(&own)).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, MODE);
+        drop(local);
+        let refused = listen(&path, Some("no-such-group")).unwrap_err();
+        assert!(refused.message.contains("no-such-group") && refused.code == Code::Usage);
+    }
+}
