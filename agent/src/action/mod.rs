@@ -1,6 +1,9 @@
 //! What is done to a target: one file for each action, each a [`Fault`]. The executor alone drives them, in
 //! the one order of steps of `docs/decisions/0002-life-of-a-fault.md`.
 
+mod delay;
+mod kill;
+
 use std::time::Duration;
 
 use chaos_kitty::{
@@ -103,15 +106,13 @@ impl Resource {
 /// The action is malformed, or the target's platform can not do it.
 pub fn fault_for(action: &v1::Action, subject: &Subject) -> Result<Box<dyn Fault>, Problem> {
     let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
-    match kind {
-        Kind::Delay(_)
-        | Kind::Kill(_)
-        | Kind::Memory(_)
-        | Kind::Cpu(_)
-        | Kind::Gc(_)
-        | Kind::Error(_)
-        | Kind::Script(_) => Err(unsupported(subject, "this action")),
-    }
+    Ok(match kind {
+        Kind::Delay(_) => Box::new(delay::Delay::new(subject)?),
+        Kind::Kill(kill) => Box::new(kill::Kill::new(kill, subject)?),
+        Kind::Memory(_) | Kind::Cpu(_) | Kind::Gc(_) | Kind::Error(_) | Kind::Script(_) => {
+            return Err(unsupported(subject, "this action"));
+        }
+    })
 }
 
 /// The target's platform can not do it.

@@ -10,19 +10,39 @@ pub fn tree(root: Process) -> Vec<Process> {
     if !root.exists() {
         return Vec::new();
     }
-    let mut children: HashMap<u32, Vec<Process>> = HashMap::new();
-    for pid in pids() {
-        if let Some(stat) = Stat::read(pid) {
-            children.entry(stat.parent).or_default().push(Process { pid, start_time: stat.start_time });
-        }
-    }
+    let mut scan = None;
     let mut found = vec![root];
     let mut next = 0;
-    while let Some(process) = found.get(next) {
-        found.extend(children.remove(&process.pid).unwrap_or_default());
+    while let Some(process) = found.get(next).copied() {
         next += 1;
+        let children = children(process.pid).unwrap_or_else(|| {
+            scan.get_or_insert_with(parents).get(&process.pid).cloned().unwrap_or_default()
+        });
+        found.extend(children.into_iter().filter_map(Process::now));
     }
     found
+}
+
+/// Pids of the children of a process, by all of its threads. `None`: it is gone, or the kernel does not tell
+/// (CONFIG_PROC_CHILDREN). What it tells is whole once the process stands still.
+fn children(pid: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
+        let children = fs::read_to_string(thread.path().join("children")).ok()?;
+        found.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Some(found)
+}
+
+/// The children of every process, by a walk over /proc.
+fn parents() -> HashMap<u32, Vec<u32>> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for pid in pids() {
+        if let Some(stat) = Stat::read(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    children
 }
 
 /// The kernel's name of a process, at most 15 bytes (`/proc/PID/comm`). Empty: it is gone.

@@ -1,0 +1,243 @@
+//! The target stands still: by the cgroup freezer where it owns a cgroup, else by SIGSTOP to its whole tree.
+
+use std::{collections::HashSet, thread, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem,
+    lease::boot_time,
+    v1::{self, DelayResult, action_result, evidence::Phase},
+};
+use chaos_kitty_guard::{Undo, message::Reverted};
+use futures_util::future::FutureExt;
+use rustix::process::Signal;
+use tokio::time::sleep;
+
+use super::{Arm, Fault, Prepared, Resource, Step, evidence, unsupported};
+use crate::{
+    host::{
+        cgroup::{Cgroup, Freezer},
+        process::{self, Process},
+    },
+    platform::Subject,
+};
+
+/// Longest time until all stand still, or run again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// So long it is looked for without a pause, for the sake of accuracy: it is a matter of microseconds.
+const SPIN: Duration = Duration::from_millis(1);
+
+/// A tree that has grown this often while it was being stopped can not be stopped.
+const ROUNDS: usize = 100;
+
+/// See the module.
+pub(super) struct Delay {
+    main: Process,
+    /// `None`: by signals.
+    freezer: Option<Cgroup>,
+    /// What stood still by our doing, main process first.
+    stopped: Vec<Process>,
+    /// What stood still before: not ours to continue.
+    left_alone: HashSet<Process>,
+    since: Duration,
+    held: Option<Duration>,
+}
+
+impl Delay {
+    pub(super) fn new(subject: &Subject) -> Result<Self, Problem> {
+        let main = subject.main.ok_or_else(|| {
+            unsupported(subject, "delay").hint("pause a process, a worker or a container instead")
+        })?;
+        Ok(Self {
+            main,
+            freezer: None,
+            stopped: Vec::new(),
+            left_alone: HashSet::new(),
+            since: Duration::ZERO,
+            held: None,
+        })
+    }
+
+    fn look(&mut self) -> Result<Prepared, Problem> {
+        let tree = process::tree(self.main);
+        let state = self.main.stat().map(|stat| stat.state).ok_or_else(|| self.gone())?;
+        self.freezer = Cgroup::owned_by(&tree);
+        self.left_alone = tree.iter().copied().filter(stands_still).collect();
+        let frozen = self.freezer.as_ref().map_or(Ok(Freezer::Thawed), Cgroup::freezer);
+        if self.left_alone.contains(&self.main) || frozen.is_ok_and(|freezer| freezer != Freezer::Thawed) {
+            return Err(Problem::new(
+                Code::AlreadyInState,
+                format!("process {} stands still already, and not by our doing", self.main),
+            )
+            .hint(format!("whoever stopped it can continue it: kill -CONT {}", self.main)));
+        }
+        let mut seen = vec![evidence(Phase::Before, "process state", state)];
+        seen.extend(
+            self.freezer.iter().map(|freezer| evidence(Phase::Before, freezer.attribute(), "thawed")),
+        );
+        self.stopped = self.ours(&tree);
+        Ok(Prepared { undos: self.undos(), processes: tree, evidence: seen })
+    }
+
+    fn ours(&self, tree: &[Process]) -> Vec<Process> {
+        tree.iter().copied().filter(|process| !self.left_alone.contains(process)).collect()
+    }
+
+    fn undos(&self) -> Vec<Undo> {
+        vec![match &self.freezer {
+            Some(cgroup) => cgroup.thaw(),
+            None => Undo::Continue { processes: self.stopped.clone() },
+        }]
+    }
+
+    async fn freeze(&mut self, cgroup: &Cgroup) -> Result<(), Problem> {
+        cgroup
+            .freeze()
+            .map_err(|error| Problem::internal(format!("freezing {}: {error}", cgroup.folder.display())))?;
+        let frozen = || cgroup.freezer().is_ok_and(|freezer| freezer == Freezer::Frozen);
+        if !comes_about(frozen).await {
+            return Err(Problem::new(
+                Code::NoAnswer,
+                format!("{} did not freeze within {PATIENCE:?}", cgroup.folder.display()),
+            )
+            .hint("a process of it may hang in the kernel (state D)"));
+        }
+        self.since = boot_time();
+        let members = cgroup.members().unwrap_or_default();
+        self.stopped.retain(|process| members.contains(&process.pid));
+        Ok(())
+    }
+
+    /// Parents first, and again until nothing new was forked meanwhile.
+    async fn stop_tree(&mut self, arm: &dyn Arm) -> Result<(), Problem> {
+        let mut new = self.stopped.clone();
+        for _ in 0..ROUNDS {
+            for process in &new {
+                process
+                    .signal(Signal::STOP)
+                    .map_err(|error| Problem::internal(format!("stopping process {process}: {error}")))?;
+            }
+            if !comes_about(|| new.iter().all(|process| stands_still(process) || process.has_ended())).await {
+                return Err(Problem::new(
+                    Code::NoAnswer,
+                    format!("not all of process {}'s tree stood still within {PATIENCE:?}", self.main),
+                )
+                .hint("a process of it may hang in the kernel (state D)"));
+            }
+            self.since = boot_time();
+            let known: HashSet<_> = self.stopped.iter().chain(&self.left_alone).copied().collect();
+            new = process::tree(self.main).into_iter().filter(|process| !known.contains(process)).collect();
+            if new.is_empty() {
+                return if self.main.has_ended() { Err(self.gone()) } else { Ok(()) };
+            }
+            self.stopped.extend(&new);
+            arm.rearm(self.undos()).await?;
+        }
+        Err(Problem::new(
+            Code::Unsupported,
+            format!("process {} forks faster than its tree can be stopped", self.main),
+        )
+        .hint("run it in a cgroup of its own, which is frozen as a whole"))
+    }
+
+    /// What is seen while it stands still.
+    fn during(&self) -> Vec<v1::Evidence> {
+        let state = self.main.stat().map_or("gone".to_owned(), |stat| stat.state.to_string());
+        let still = match &self.freezer {
+            Some(cgroup) => evidence(Phase::During, cgroup.attribute(), "frozen"),
+            None => {
+                let still = self.stopped.iter().filter(|process| stands_still(process)).count();
+                evidence(Phase::During, "processes stopped", format!("{still} of {}", self.stopped.len()))
+            }
+        };
+        vec![evidence(Phase::During, "process state", state), still]
+    }
+
+    fn moves(&self) -> bool {
+        match &self.freezer {
+            Some(cgroup) => cgroup.freezer().map_or(true, |freezer| freezer == Freezer::Thawed),
+            None => !self.stopped.iter().any(stands_still),
+        }
+    }
+
+    async fn look_again(&mut self, reverted: &Reverted) -> Result<Vec<v1::Evidence>, Problem> {
+        if !self.since.is_zero() {
+            self.held = Some(reverted.at.saturating_sub(self.since));
+        }
+        if !comes_about(|| self.moves()).await {
+            let still: Vec<_> =
+                self.stopped.iter().filter(|process| stands_still(process)).map(Process::to_string).collect();
+            return Err(Problem::new(
+                Code::Stuck,
+                format!("of process {}'s tree some stand still yet", self.main),
+            )
+            .hint(format!("run on the host: kill -CONT {}", still.join(" "))));
+        }
+        let state = self.main.stat().map_or("gone".to_owned(), |stat| stat.state.to_string());
+        let mut seen = vec![evidence(Phase::After, "process state", state)];
+        seen.extend(self.freezer.iter().map(|freezer| evidence(Phase::After, freezer.attribute(), "thawed")));
+        Ok(seen)
+    }
+
+    fn gone(&self) -> Problem {
+        Problem::new(Code::TargetGone, format!("process {} has ended", self.main))
+    }
+}
+
+impl Fault for Delay {
+    fn resource(&self) -> Option<Resource> {
+        Some(Resource::RunState)
+    }
+
+    fn prepare(&mut self) -> Step<'_, Prepared> {
+        async { self.look() }.boxed()
+    }
+
+    fn inject<'a>(&'a mut self, arm: &'a dyn Arm) -> Step<'a, Duration> {
+        async {
+            match self.freezer.clone() {
+                Some(cgroup) => self.freeze(&cgroup).await?,
+                None => self.stop_tree(arm).await?,
+            }
+            Ok(self.since)
+        }
+        .boxed()
+    }
+
+    fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
+        // That all stand still was seen by `inject`, and is where the time counts from.
+        async { Ok(self.during()) }.boxed()
+    }
+
+    fn figures(&self) -> Option<action_result::Kind> {
+        let means = if self.freezer.is_some() { "freezer" } else { "signal" };
+        Some(action_result::Kind::Delay(DelayResult {
+            held: self.held.map(Into::into),
+            processes: u32::try_from(self.stopped.len()).unwrap_or(u32::MAX),
+            requests: 0,
+            means: means.to_owned(),
+        }))
+    }
+
+    fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
+        self.look_again(reverted).boxed()
+    }
+}
+
+fn stands_still(process: &Process) -> bool {
+    process.stat().is_some_and(|stat| matches!(stat.state, 'T' | 't'))
+}
+
+/// Whether a condition comes to hold within [`PATIENCE`].
+async fn comes_about(holds: impl Fn() -> bool) -> bool {
+    let begun = boot_time();
+    loop {
+        let passed = boot_time().saturating_sub(begun);
+        match holds() {
+            true => return true,
+            false if passed > PATIENCE => return false,
+            false if passed < SPIN => thread::yield_now(),
+            false => sleep(SPIN).await,
+        }
+    }
+}
