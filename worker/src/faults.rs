@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::Dispatch;
 
 use crate::{
-    action::Application,
+    action::{Application, check},
     hold::{Hold, LeaseCell},
     order::{Order, Resource},
     run::{Job, is_final, report},
@@ -92,6 +92,7 @@ impl Faults {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let order = Order::parse(&action, u32::try_from(cores).unwrap_or(u32::MAX))?;
         self.has_room_for(&order)?;
+        check(&order, &self.application)?;
         let hold = Arc::new(Hold::new(self.lease.clone(), PREPARE));
         let mut accepted = report(&start.action_id, &start.target_id, State::Accepted);
         accepted.remaining = order.duration().map(Into::into);

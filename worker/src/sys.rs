@@ -77,16 +77,13 @@ fn mincore(start: *mut c_void, bytes: usize) -> io::Result<u64> {
     Ok(pages.iter().filter(|state| **state & 1 == 1).count() as u64 * page as u64)
 }
 
-/// Lets the C library's allocator give unused memory back. `None`: it is not glibc's.
-pub(crate) fn trim() -> Option<()> {
+/// Lets glibc's allocator give unused memory back. Other C libraries have nothing of the kind.
+pub(crate) fn trim() {
     #[cfg(target_env = "gnu")]
-    {
-        // SAFETY: malloc_trim takes the allocator's own locks and may be called at any time.
-        unsafe { libc::malloc_trim(0) };
-        Some(())
+    // SAFETY: malloc_trim takes the allocator's own locks and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
-    #[cfg(not(target_env = "gnu"))]
-    None
 }
 
 /// Ends the process at once, running no destructors and no exit handlers.

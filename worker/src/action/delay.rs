@@ -15,22 +15,29 @@ use chaos_kitty::{
 };
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use super::{Outcome, Scene, points};
+use super::{Application, Outcome, Scene, points};
 use crate::hold::Hold;
 
 /// Longest wait for every thread of the executor to come to the task that blocks it.
 const STANDSTILL: Duration = Duration::from_secs(3);
 
+/// Without an executor, there must be guarded points to hold up.
+pub(crate) fn check(application: &Application) -> Result<(), Problem> {
+    if application.executor.is_some() || application.points.guarded() {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::Unsupported,
+        "this worker has neither an executor nor guarded points that could be held up",
+    )
+    .hint("connect it inside a tokio runtime, or with Builder::executor, or call inject() in its code"))
+}
+
 /// Blocks the executor; without one, the guarded points.
 pub(crate) fn block(duration: Duration, scene: &Scene<'_>) -> Result<Outcome, Problem> {
     match &scene.application.executor {
         Some(executor) => block_executor(executor, duration, scene),
-        None if scene.application.points.guarded() => Ok(points::hold_back(duration, duration, scene)),
-        None => Err(Problem::new(
-            Code::Unsupported,
-            "this worker has neither an executor nor guarded points that could be held up",
-        )
-        .hint("connect it inside a tokio runtime, or with Builder::executor, or call inject() in its code")),
+        None => Ok(points::hold_back(duration, duration, scene)),
     }
 }
 

@@ -7,7 +7,7 @@ use chaos_kitty::{
     v1::{GcResult, action_result::Kind as Figures, evidence::Phase},
 };
 
-use super::{Outcome, Scene};
+use super::{Application, Outcome, Scene};
 use crate::{procfs, sys};
 
 /// What a collector of the application's own counts. The SDK adds resident bytes and the pause.
@@ -30,27 +30,34 @@ impl fmt::Debug for Collector {
     }
 }
 
-/// Whether there is anything to collect with.
+/// Whether a worker offers it.
 pub(crate) const fn supported(own: bool) -> bool {
     own || cfg!(target_env = "gnu")
 }
 
+/// Whether there is anything to collect with.
+pub(crate) fn check(application: &Application) -> Result<(), Problem> {
+    if supported(application.collector.is_some()) {
+        return Ok(());
+    }
+    Err(Problem::new(Code::Unsupported, "this allocator can not be told to give memory back")
+        .hint("name one's own collector with Builder::on_gc"))
+}
+
 /// Collects, and measures.
-pub(crate) fn collect(scene: &Scene<'_>) -> Result<Outcome, Problem> {
+pub(crate) fn collect(scene: &Scene<'_>) -> Outcome {
     let bytes_before = procfs::resident_bytes();
     let began = Instant::now();
     let figures = match &scene.application.collector {
         Some(collector) => collector.0(),
-        None => sys::trim()
-            .map(|()| GcFigures { runtime: "allocator".to_owned(), ..Default::default() })
-            .ok_or_else(|| {
-                Problem::new(Code::Unsupported, "this allocator can not be told to give memory back")
-                    .hint("name one's own collector with Builder::on_gc")
-            })?,
+        None => {
+            sys::trim();
+            GcFigures { runtime: "allocator".to_owned(), ..Default::default() }
+        }
     };
     let pause = began.elapsed();
     let bytes_after = procfs::resident_bytes();
-    Ok(Outcome::of(Figures::Gc(GcResult {
+    Outcome::of(Figures::Gc(GcResult {
         collections_before: figures.collections_before,
         collections_after: figures.collections_after,
         bytes_before,
@@ -59,5 +66,5 @@ pub(crate) fn collect(scene: &Scene<'_>) -> Result<Outcome, Problem> {
         runtime: figures.runtime,
     }))
     .seen(Phase::Before, "resident bytes", bytes_before)
-    .seen(Phase::After, "resident bytes", bytes_after))
+    .seen(Phase::After, "resident bytes", bytes_after)
 }

@@ -19,22 +19,29 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What the process does with a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Disposition {
+pub(crate) enum Disposition {
     Handled,
     Ignored,
     Ends,
     Passes,
 }
 
+/// What the process does with the signal; one that it ignores is no fault.
+pub(crate) fn check(signal: Signal) -> Result<Disposition, Problem> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    match disposition(&status, signal) {
+        Disposition::Ignored => {
+            let what = format!("the process ignores SIG{}", signal_name(signal));
+            Err(Problem::new(Code::AlreadyInState, what).hint("send another signal, e.g. KILL"))
+        }
+        disposition => Ok(disposition),
+    }
+}
+
 /// Signals the process itself. Comes back only if the signal did not end it.
 pub(crate) fn kill(signal: Signal, scene: &Scene<'_>) -> Result<Outcome, Problem> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let disposition = disposition(&status, signal);
+    let disposition = check(signal)?;
     let name = signal_name(signal);
-    if disposition == Disposition::Ignored {
-        return Err(Problem::new(Code::AlreadyInState, format!("the process ignores SIG{name}"))
-            .hint("send another signal, e.g. KILL"));
-    }
     scene.hold.wait_acknowledged(ACKNOWLEDGE);
     kill_process(getpid(), signal)
         .map_err(|error| Problem::internal(format!("sending SIG{name} to this very process: {error}")))?;

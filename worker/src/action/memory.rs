@@ -15,16 +15,18 @@ use crate::{memory_limit, procfs, sys::Mapping};
 /// Made resident between two looks at the end and at the room that is left.
 const STEP: usize = 8 << 20;
 
+/// Whether there is room for that much.
+pub(crate) fn check(bytes: usize) -> Result<(), Problem> {
+    let room = memory_limit::room();
+    if bytes as u64 <= room.bytes {
+        return Ok(());
+    }
+    let what = format!("{bytes} bytes were asked for, {} leaves {}", room.of, room.bytes);
+    Err(Problem::new(Code::TooMuch, what).hint("ask for less"))
+}
+
 /// Takes `bytes` of memory and holds them.
 pub(crate) fn hold(duration: Duration, bytes: usize, scene: &Scene<'_>) -> Result<Outcome, Problem> {
-    let room = memory_limit::room();
-    if bytes as u64 > room.bytes {
-        return Err(Problem::new(
-            Code::TooMuch,
-            format!("{bytes} bytes were asked for, {} leaves {}", room.of, room.bytes),
-        )
-        .hint("ask for less"));
-    }
     let before = procfs::resident_bytes();
     let mut mapping = Mapping::new(bytes).map_err(|error| {
         Problem::new(Code::TargetLimit, format!("mapping {bytes} bytes: {error}")).hint("ask for less")

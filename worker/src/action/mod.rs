@@ -59,6 +59,17 @@ impl Outcome {
     }
 }
 
+/// Whether an order can be carried out at all, before anything is touched.
+pub(crate) fn check(order: &Order, application: &Application) -> Result<(), Problem> {
+    match order {
+        Order::Block { .. } => delay::check(application),
+        Order::Memory { bytes, .. } => memory::check(*bytes),
+        Order::Kill { signal } => kill::check(*signal).map(drop),
+        Order::Gc => gc::check(application),
+        Order::HoldBack { .. } | Order::Cpu { .. } | Order::Fail { .. } => Ok(()),
+    }
+}
+
 /// Carries an order out, from its injection to its end.
 pub(crate) fn carry_out(order: &Order, scene: &Scene<'_>) -> Result<Outcome, Problem> {
     match order {
@@ -67,7 +78,7 @@ pub(crate) fn carry_out(order: &Order, scene: &Scene<'_>) -> Result<Outcome, Pro
         Order::Kill { signal } => kill::kill(*signal, scene),
         Order::Memory { duration, bytes } => memory::hold(*duration, *bytes, scene),
         Order::Cpu { duration, threads, load } => cpu::spin(*duration, *threads, *load, scene),
-        Order::Gc => gc::collect(scene),
+        Order::Gc => Ok(gc::collect(scene)),
         Order::Fail { duration, rule } => Ok(points::fail(*duration, rule, scene)),
     }
 }
