@@ -12,6 +12,7 @@ pub mod host;
 mod notify;
 pub mod platform;
 mod state;
+pub mod stress;
 mod uplink;
 
 use std::{
@@ -23,6 +24,10 @@ use chaos_kitty::Problem;
 
 /// Runs the program as its command line says.
 pub fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == stress::SUBCOMMAND) {
+        return stress::main(arguments);
+    }
     let config = match config::load() {
         Ok(config) => config,
         Err(error) => return error.report(),

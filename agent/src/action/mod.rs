@@ -1,8 +1,13 @@
 //! What is done to a target: one file for each action, each a [`Fault`]. The executor alone drives them, in
 //! the one order of steps of `docs/decisions/0002-life-of-a-fault.md`.
 
+mod cpu;
 mod delay;
+mod gc;
+mod hotspot;
 mod kill;
+mod memory;
+mod script;
 
 use std::time::Duration;
 
@@ -13,7 +18,10 @@ use chaos_kitty::{
 use chaos_kitty_guard::{Process, Undo, message::Reverted};
 use futures_util::future::{self, BoxFuture, FutureExt};
 
-use crate::platform::Subject;
+use crate::{
+    platform::{Subject, support},
+    stress::spawn::Stressor,
+};
 
 /// A step of a fault.
 pub type Step<'a, T> = BoxFuture<'a, Result<T, Problem>>;
@@ -106,12 +114,45 @@ impl Resource {
 /// The action is malformed, or the target's platform can not do it.
 pub fn fault_for(action: &v1::Action, subject: &Subject) -> Result<Box<dyn Fault>, Problem> {
     let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
+    support::check(&subject.target.platform_type, support::name_of(kind))?;
     Ok(match kind {
+        Kind::Memory(order) => Box::new(memory::Memory::new(order, action, subject)?),
+        Kind::Cpu(order) => Box::new(cpu::Cpu::new(order, action, subject)?),
+        Kind::Gc(_) => Box::new(gc::Gc::new(subject)?),
+        Kind::Script(order) => Box::new(script::Script::new(order, action, subject)?),
         Kind::Delay(_) => Box::new(delay::Delay::new(subject)?),
-        Kind::Kill(kill) => Box::new(kill::Kill::new(kill, subject)?),
-        Kind::Memory(_) | Kind::Cpu(_) | Kind::Gc(_) | Kind::Error(_) | Kind::Script(_) => {
-            return Err(unsupported(subject, "this action"));
-        }
+        Kind::Kill(order) => Box::new(kill::Kill::new(order, subject)?),
+        // No platform of an agent offers it.
+        Kind::Error(_) => return Err(unsupported(subject, "an error")),
+    })
+}
+
+/// How long an action is held. The executor has seen to it that it is there where it is needed.
+fn hold_of(action: &v1::Action) -> Duration {
+    action.duration.and_then(|duration| duration.try_into().ok()).unwrap_or_default()
+}
+
+/// A step was called before the one that it needs.
+fn out_of_order() -> Problem {
+    Problem::internal("the steps of a fault were taken out of order")
+}
+
+/// Waits for the end of a stressor that ends before it should.
+fn stressor_ended(stressor: Option<&mut Stressor>) -> BoxFuture<'_, ()> {
+    match stressor {
+        Some(stressor) => stressor.ended().boxed(),
+        None => future::pending().boxed(),
+    }
+}
+
+/// Waits until a stressor that was killed is seen to have ended.
+async fn settled(stressor: Option<&mut Stressor>) -> Result<(), Problem> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let Some(stressor) = stressor else { return Ok(()) };
+    let process = stressor.process();
+    tokio::time::timeout(PATIENCE, stressor.ended()).await.map_err(|_| {
+        Problem::new(Code::Stuck, format!("stressor {process} has not ended"))
+            .hint(format!("kill -KILL {process}"))
     })
 }
 

@@ -1,0 +1,239 @@
+//! A script: it runs inside the target's namespaces, in a cgroup of its own that is ended as a whole.
+
+use std::{
+    collections::VecDeque,
+    fs, io,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{self, ScriptResult, action_result, evidence::Phase},
+};
+use chaos_kitty_guard::{CgroupVersion, Process, Undo, message::Reverted};
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
+use crate::{
+    host::membership::{self, Membership},
+    platform::Subject,
+    stress::spawn::{Said, Stressor},
+};
+
+/// How much of its output is kept.
+const OUTPUT_BYTES: usize = 4096;
+
+/// How often a script's processes are counted.
+const COUNT_EVERY: Duration = Duration::from_millis(500);
+
+/// A script that runs on a target.
+#[derive(Debug)]
+pub(super) struct Script {
+    order: v1::RunScript,
+    hold: Duration,
+    target: Option<Process>,
+    runner: Option<Stressor>,
+    cgroup: PathBuf,
+    output: Output,
+    in_force: Duration,
+    figures: ScriptResult,
+}
+
+impl Script {
+    pub(super) fn new(
+        order: &v1::RunScript,
+        action: &v1::Action,
+        subject: &Subject,
+    ) -> Result<Self, Problem> {
+        if order.content.is_empty() {
+            return Err(Problem::new(Code::NoSuchScript, format!("script {:?} is empty", order.name)));
+        }
+        Ok(Self {
+            order: order.clone(),
+            hold: hold_of(action),
+            target: subject.main,
+            runner: None,
+            cgroup: PathBuf::new(),
+            output: Output::default(),
+            in_force: Duration::ZERO,
+            figures: ScriptResult::default(),
+        })
+    }
+
+    async fn look(&mut self) -> Result<Prepared, Problem> {
+        let (parent, version) = parent(self.target)?;
+        let target = self.target.map_or(0, |target| target.pid);
+        let mut arguments = vec!["enter".to_owned(), target.to_string(), self.order.name.clone()];
+        arguments.extend(self.order.arguments.iter().cloned());
+        let runner = Stressor::spawn(&arguments, Stdio::piped())?;
+        let Process { pid, start_time } = runner.process();
+        self.cgroup = parent.join(format!("kitty-script-{pid}-{start_time}"));
+        self.runner = Some(runner);
+        let cgroup = self.cgroup.clone();
+        let undos = vec![Undo::EndCgroup { cgroup: cgroup.clone(), version }, Undo::RemoveCgroup { cgroup }];
+        let before = vec![evidence(Phase::Before, "cgroup", self.cgroup.display())];
+        Ok(Prepared { undos, evidence: before, ..Prepared::default() })
+    }
+
+    async fn start(&mut self) -> Result<Duration, Problem> {
+        let runner = self.runner.as_mut().ok_or_else(super::out_of_order)?;
+        runner.place(self.target)?;
+        let move_in = || -> io::Result<()> {
+            fs::create_dir(&self.cgroup)?;
+            fs::write(self.cgroup.join("cgroup.procs"), runner.process().pid.to_string())
+        };
+        move_in().map_err(|error| no_cgroup(&self.cgroup, &error))?;
+        if let Some(stderr) = runner.take_stderr() {
+            tokio::spawn(self.output.clone().drain(stderr));
+        }
+        self.in_force = runner.release(self.hold).await?;
+        runner.send(&self.order.content).await?;
+        match runner.hear().await? {
+            Said::Started => Ok(self.in_force),
+            said => Err(said.into_problem()),
+        }
+    }
+
+    /// Waits for its end, counting its processes meanwhile.
+    async fn wait(&mut self) {
+        let Some(runner) = &mut self.runner else { return std::future::pending().await };
+        let mut count = tokio::time::interval(COUNT_EVERY);
+        loop {
+            tokio::select! {
+                said = runner.hear() => {
+                    if let Ok(Said::Exited { code, .. }) = said {
+                        self.figures.exit_code = code;
+                    }
+                    break;
+                }
+                _ = count.tick() => self.figures.ended_processes = processes(&self.cgroup),
+            }
+        }
+        self.figures.ended_processes = processes(&self.cgroup);
+    }
+}
+
+impl Fault for Script {
+    fn resource(&self) -> Option<Resource> {
+        Some(Resource::Script)
+    }
+
+    fn prepare(&mut self) -> Step<'_, Prepared> {
+        self.look().boxed()
+    }
+
+    fn inject<'a>(&'a mut self, _arm: &'a dyn Arm) -> Step<'a, Duration> {
+        self.start().boxed()
+    }
+
+    fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
+        async {
+            let seen = processes(&self.cgroup);
+            self.figures.ended_processes = seen;
+            Ok(vec![evidence(Phase::During, "processes", seen)])
+        }
+        .boxed()
+    }
+
+    fn figures(&self) -> Option<action_result::Kind> {
+        let figures = ScriptResult { output: self.output.text(), ..self.figures.clone() };
+        Some(action_result::Kind::Script(figures))
+    }
+
+    fn over(&mut self) -> BoxFuture<'_, ()> {
+        self.wait().boxed()
+    }
+
+    fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
+        async {
+            super::settled(self.runner.as_mut()).await?;
+            let left = processes(&self.cgroup);
+            if left > 0 {
+                let what = format!("{left} processes are left in {}", self.cgroup.display());
+                return Err(Problem::new(Code::Stuck, what).hint("kitty-agent revert --all"));
+            }
+            self.figures.ran = Some(reverted.at.saturating_sub(self.in_force).into());
+            Ok(vec![evidence(Phase::After, "processes", left)])
+        }
+        .boxed()
+    }
+}
+
+/// The cgroup below which a script's own is made: the target's, or the one above the agent's. Version 2 can
+/// end a cgroup in one step, so it comes first; the freezer of version 1 can do it in three.
+fn parent(target: Option<Process>) -> Result<(PathBuf, CgroupVersion), Problem> {
+    let pid = target.map_or_else(std::process::id, |target| target.pid);
+    let memberships = membership::of(pid)
+        .map_err(|error| Problem::new(Code::TargetGone, format!("the cgroups of process {pid}: {error}")))?;
+    let place = |membership: &Membership| match (target, membership.folder.parent()) {
+        (None, Some(above)) if above.starts_with(&membership.root) => above.to_owned(),
+        _ => membership.folder.clone(),
+    };
+    let ends_as_a_whole =
+        |membership: &&Membership| membership.version == CgroupVersion::V2 || membership.controls("freezer");
+    let mut places: Vec<_> =
+        memberships.iter().filter(ends_as_a_whole).map(|one| (place(one), one.version)).collect();
+    places.sort_by_key(|(_, version)| *version != CgroupVersion::V2);
+    let writable = |folder: &Path| rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
+    places.into_iter().find(|(folder, _)| writable(folder)).ok_or_else(|| {
+        Problem::new(Code::Unsupported, "no cgroup of the target is writable, so a script could not be ended")
+            .hint("run the agent as root, or with Delegate=yes for its own host's scripts")
+    })
+}
+
+/// How many processes are in a cgroup and below it.
+fn processes(cgroup: &Path) -> u32 {
+    let here = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines().count();
+    let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    folders.fold(u32::try_from(here).unwrap_or(u32::MAX), |sum, folder| {
+        sum.saturating_add(processes(&folder.path()))
+    })
+}
+
+fn no_cgroup(cgroup: &Path, error: &io::Error) -> Problem {
+    Problem::new(Code::Unsupported, format!("{}: {error}", cgroup.display()))
+        .hint("the agent must be allowed to make cgroups below the target's: run it as root")
+}
+
+/// The end of what a script says.
+#[derive(Clone, Debug, Default)]
+struct Output(Arc<Mutex<VecDeque<u8>>>);
+
+impl Output {
+    async fn drain(self, mut from: impl AsyncRead + Unpin) {
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            self.keep(&buffer[..length]);
+        }
+    }
+
+    fn keep(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend(bytes);
+        let excess = kept.len().saturating_sub(OUTPUT_BYTES);
+        kept.drain(..excess);
+    }
+
+    fn text(&self) -> String {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(kept.make_contiguous()).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_output_is_kept() {
+        let output = Output::default();
+        (0..1000).for_each(|n| output.keep(format!("line {n}\n").as_bytes()));
+        let text = output.text();
+        assert!(text.len() == OUTPUT_BYTES && text.ends_with("line 999\n"));
+    }
+}

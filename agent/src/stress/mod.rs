@@ -1,0 +1,50 @@
+//! The child programs: this very binary, executed again as `kitty-agent stress …`.
+//!
+//! A stressor is spawned blocked on a pipe, armed in the guard, moved into the target's cgroups, and only then
+//! released. It ends when its pipe does (the agent is gone), when its own time is over, or killed by the guard.
+
+pub mod board;
+mod cpu;
+mod enter;
+mod mapping;
+pub(crate) mod memory;
+mod released;
+pub mod spawn;
+
+use std::{ffi::OsString, process::ExitCode};
+
+/// The hidden subcommand.
+pub const SUBCOMMAND: &str = "stress";
+
+/// A stressor that ends by itself gives the guard this much time to be the one that ends it.
+const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Runs as a child program. `arguments` are those after `stress`. What it has to say goes to standard output
+/// as lines, what goes wrong to standard error.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<String> =
+        arguments.into_iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // Shown by ps, and how agents know each other's children.
+    let _ = rustix::thread::set_name(c"kitty-stress");
+    let outcome = match arguments.as_slice() {
+        ["memory", size] => size.parse().map_err(|_| usage()).and_then(memory::run),
+        ["cpu", threads, load] => match (threads.parse(), load.parse()) {
+            (Ok(threads), Ok(load)) => cpu::run(threads, load),
+            _ => Err(usage()),
+        },
+        ["enter", pid, name, rest @ ..] => match pid.parse() {
+            Ok(pid) => enter::run(pid, name, rest),
+            Err(_) => Err(usage()),
+        },
+        _ => Err(usage()),
+    };
+    outcome.unwrap_or_else(|error| {
+        spawn::tell_parent(&error);
+        ExitCode::FAILURE
+    })
+}
+
+fn usage() -> std::io::Error {
+    std::io::Error::other("stress is for kitty-agent's own use")
+}
