@@ -11,6 +11,7 @@ pub mod executor;
 pub mod host;
 mod notify;
 pub mod platform;
+pub mod policy;
 mod state;
 pub mod stress;
 mod uplink;

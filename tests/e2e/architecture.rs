@@ -20,7 +20,7 @@ const SERVER: &[&[&str]] = &[
 
 /// The same of `agent/src`.
 const AGENT: &[&[&str]] =
-    &[&["uplink"], &["executor"], &["action", "journal"], &["platform", "stress"], &["host"]];
+    &[&["uplink"], &["executor"], &["action", "journal", "policy"], &["platform", "stress"], &["host"]];
 
 /// The same of `cli/src`.
 const CLI: &[&[&str]] = &[&["command"], &["output"], &["args"]];

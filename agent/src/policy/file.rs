@@ -1,0 +1,134 @@
+//! The policy as it is written: read once, at the agent's start, and refused as a whole if anything in it is
+//! wrong. An owner who mistyped a limit must not find out by a fault.
+
+use std::{collections::BTreeSet, fs, io, path::Path, str::FromStr, time::Duration};
+
+use chaos_kitty::{units, v1::action_kind::Name};
+use jiff::{civil::Time, tz::TimeZone};
+use serde::{Deserialize, Deserializer, de::Error};
+
+use super::{Policy, pattern::Pattern, quiet::Quiet};
+
+/// Why a policy can not be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file can not be read.
+    #[error("reading the policy {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It is not what the policy's documentation describes; the text names line and column.
+    #[error("the policy {path} can not be applied: {error}")]
+    Malformed {
+        /// The file.
+        path: String,
+        /// Where, and what.
+        error: toml::de::Error,
+    },
+}
+
+impl Policy {
+    /// Reads a policy file.
+    ///
+    /// # Errors
+    /// It can not be read, or is malformed: with line and column.
+    pub fn read(path: &Path) -> Result<Self, PolicyError> {
+        let shown = path.display().to_string();
+        let text = fs::read_to_string(path)
+            .map_err(|error| PolicyError::Unreadable { path: shown.clone(), error })?;
+        text.parse().map_err(|error| PolicyError::Malformed { path: shown, error })
+    }
+}
+
+impl FromStr for Policy {
+    type Err = toml::de::Error;
+
+    fn from_str(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str::<File>(text).map(|file| Self {
+            allow: file.allow.map(|words| words.into_iter().map(|word| word.0).collect()),
+            deny: file.deny.into_iter().map(|word| word.0).collect(),
+            protect: file.protect.into_iter().map(|pattern| pattern.0).collect(),
+            max_duration: file.max_duration.map(|duration| duration.0),
+            max_memory: file.max_memory.map(|size| size.0),
+            max_cpu: file.max_cpu,
+            min_free_memory: file.min_free_memory.map(|size| size.0),
+            max_faults: file.max_faults,
+            quiet: file.quiet.into_iter().map(QuietHours::into_quiet).collect(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    allow: Option<Vec<Word>>,
+    #[serde(default)]
+    deny: Vec<Word>,
+    #[serde(default)]
+    protect: Vec<Glob>,
+    max_duration: Option<Span>,
+    max_memory: Option<Size>,
+    max_cpu: Option<u32>,
+    min_free_memory: Option<Size>,
+    max_faults: Option<usize>,
+    #[serde(default)]
+    quiet: Vec<QuietHours>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct QuietHours {
+    days: Option<Vec<Day>>,
+    from: Clock,
+    to: Clock,
+    zone: Option<Zone>,
+}
+
+impl QuietHours {
+    fn into_quiet(self) -> Quiet {
+        let days = self.days.map(|days| days.into_iter().map(|day| day.0).collect());
+        Quiet {
+            days: days.unwrap_or_else(|| BTreeSet::from_iter(0..7)),
+            from: self.from.0,
+            to: self.to.0,
+            zone: self.zone.map_or_else(TimeZone::system, |zone| zone.0),
+        }
+    }
+}
+
+/// A type that is written as text and read by a function, so that its mistakes carry their place.
+macro_rules! written {
+    ($name:ident($type:ty), $read:expr) => {
+        struct $name($type);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                let read: fn(&str) -> Result<$type, String> = $read;
+                read(&text).map(Self).map_err(|why| D::Error::custom(format!("{text:?}: {why}")))
+            }
+        }
+    };
+}
+
+written!(Word(Name), |text| {
+    let known = Name::from_str_name(&text.to_ascii_uppercase()).filter(|name| *name != Name::Unspecified);
+    known.ok_or_else(|| "write delay, kill, memory, cpu, gc, error or script".to_owned())
+});
+written!(Glob(Pattern), str::parse);
+written!(Span(Duration), units::positive_duration);
+written!(Size(u64), units::size);
+written!(Clock(Time), |text| {
+    Time::strptime("%H:%M", text).map_err(|_| "write a time like 18:00".to_owned())
+});
+written!(Zone(TimeZone), |text| {
+    TimeZone::get(text).map_err(|_| "no such time zone; write one like Europe/Paris or UTC".to_owned())
+});
+written!(Day(u8), |text| {
+    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    let found = days.iter().position(|day| text.eq_ignore_ascii_case(day));
+    found.and_then(|day| u8::try_from(day).ok()).ok_or_else(|| "write Mon, Tue, … or Sun".to_owned())
+});

@@ -1,0 +1,186 @@
+//! What the owner of a host allows to be done to it. No server can override it.
+//!
+//! A TOML file, every key optional:
+//!
+//! ```toml
+//! allow = ["delay", "cpu"]              # actions; absent: all
+//! deny = ["script"]                     # actions, whatever `allow` says
+//! protect = ["process/*/postgres*"]     # targets never to be touched, by id, name or group; `*` is any text
+//! max_duration = "10m"                  # of one fault
+//! max_memory = "1GiB"                   # of one fault
+//! max_cpu = 200                         # of one fault, in percent of one core
+//! min_free_memory = "512MiB"            # to be left available on the host
+//! max_faults = 8                        # in force at a time
+//!
+//! [[quiet]]                             # no fault is begun in these hours
+//! days = ["Mon", "Tue"]                 # absent: every day
+//! from = "18:00"
+//! to = "08:00"                          # an earlier time than `from` is of the next day
+//! zone = "Europe/Paris"                 # absent: the host's own
+//! ```
+//!
+//! Deadlines, leases and reverts go on whatever the policy says.
+
+mod file;
+mod pattern;
+mod quiet;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{self, action::Kind, action_kind::Name},
+};
+use jiff::Timestamp;
+
+pub use file::PolicyError;
+use pattern::Pattern;
+use quiet::Quiet;
+
+/// A policy as it is applied. The default one allows everything.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Policy {
+    allow: Option<BTreeSet<Name>>,
+    deny: BTreeSet<Name>,
+    protect: Vec<Pattern>,
+    max_duration: Option<Duration>,
+    max_memory: Option<u64>,
+    max_cpu: Option<u32>,
+    min_free_memory: Option<u64>,
+    max_faults: Option<usize>,
+    quiet: Vec<Quiet>,
+}
+
+/// What is so on the host at the moment of an order.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The wall clock.
+    pub now: Timestamp,
+    /// Memory that could be allocated without swapping, in bytes (MemAvailable).
+    pub available_memory: u64,
+    /// Processors of the host.
+    pub cores: u32,
+    /// Faults in force.
+    pub faults: usize,
+}
+
+impl Policy {
+    /// Whether an action may be begun on a target now.
+    ///
+    /// # Errors
+    /// [`Code::PolicyForbids`] naming the rule; [`Code::Protected`] for a protected target.
+    pub fn check(&self, action: &v1::Action, target: &v1::Target, moment: Moment) -> Result<(), Problem> {
+        let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
+        self.allows(kind)?;
+        self.leaves_alone(target)?;
+        self.not_quiet(moment.now)?;
+        if let Some(most) = self.max_faults
+            && moment.faults >= most
+        {
+            return Err(forbids(format!("max_faults: {most} faults at a time, and as many are in force")));
+        }
+        self.short_enough(action)?;
+        self.small_enough(kind, moment)
+    }
+
+    /// The actions that are forbidden altogether, for `kitty-agent check`.
+    pub fn forbidden_actions(&self) -> Vec<Name> {
+        let all = [Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Error, Name::Script];
+        all.into_iter().filter(|name| self.forbids_action(*name)).collect()
+    }
+
+    fn forbids_action(&self, name: Name) -> bool {
+        self.deny.contains(&name) || self.allow.as_ref().is_some_and(|allow| !allow.contains(&name))
+    }
+
+    fn allows(&self, kind: &Kind) -> Result<(), Problem> {
+        let name = name(kind);
+        if self.forbids_action(name) {
+            return Err(forbids(format!("the action {} is not allowed", word(name))));
+        }
+        Ok(())
+    }
+
+    fn leaves_alone(&self, target: &v1::Target) -> Result<(), Problem> {
+        let names = [&target.id, &target.name, &target.aggregation_identifier];
+        match self.protect.iter().find(|pattern| names.iter().any(|name| pattern.matches(name))) {
+            None => Ok(()),
+            Some(pattern) => Err(Problem::new(
+                Code::Protected,
+                format!("{} is protected by the policy of its host ({pattern})", target.id),
+            )
+            .hint("choose another target")),
+        }
+    }
+
+    fn not_quiet(&self, now: Timestamp) -> Result<(), Problem> {
+        match self.quiet.iter().find(|quiet| quiet.covers(now)) {
+            None => Ok(()),
+            Some(quiet) => Err(forbids(format!("these are quiet hours ({quiet})"))),
+        }
+    }
+
+    fn short_enough(&self, action: &v1::Action) -> Result<(), Problem> {
+        let asked = action.duration.and_then(|duration| Duration::try_from(duration).ok());
+        match (asked, self.max_duration) {
+            (Some(asked), Some(most)) if asked > most => {
+                Err(forbids(format!("max_duration is {most:?}, and {asked:?} were asked")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn small_enough(&self, kind: &Kind, moment: Moment) -> Result<(), Problem> {
+        match kind {
+            Kind::Memory(memory) => {
+                let asked = memory.size_bytes;
+                if let Some(most) = self.max_memory.filter(|most| asked > *most) {
+                    return Err(forbids(format!("max_memory is {most} bytes, and {asked} were asked")));
+                }
+                let left = moment.available_memory.saturating_sub(asked);
+                match self.min_free_memory.filter(|least| left < *least) {
+                    None => Ok(()),
+                    Some(least) => Err(forbids(format!(
+                        "min_free_memory is {least} bytes, and {asked} would leave {left}"
+                    ))),
+                }
+            }
+            Kind::Cpu(cpu) => {
+                // Without a number of cores it may be all that the target is allowed: at most the host's.
+                let cores = if cpu.cores == 0 { moment.cores } else { cpu.cores };
+                let asked = cores.saturating_mul(if cpu.load == 0 { 100 } else { cpu.load });
+                match self.max_cpu.filter(|most| asked > *most) {
+                    None => Ok(()),
+                    Some(most) => Err(forbids(format!("max_cpu is {most} %, and {asked} % were asked"))),
+                }
+            }
+            Kind::Delay(_) | Kind::Kill(_) | Kind::Gc(_) | Kind::Error(_) | Kind::Script(_) => Ok(()),
+        }
+    }
+}
+
+fn forbids(what: String) -> Problem {
+    Problem::new(Code::PolicyForbids, format!("the policy of the target's host forbids it: {what}"))
+        .hint("the host's owner decides: see the agent's policy file, and `kitty-agent check` there")
+}
+
+/// The name of an action's kind.
+fn name(kind: &Kind) -> Name {
+    match kind {
+        Kind::Delay(_) => Name::Delay,
+        Kind::Kill(_) => Name::Kill,
+        Kind::Memory(_) => Name::Memory,
+        Kind::Cpu(_) => Name::Cpu,
+        Kind::Gc(_) => Name::Gc,
+        Kind::Error(_) => Name::Error,
+        Kind::Script(_) => Name::Script,
+    }
+}
+
+/// An action as it is written in the file and on the command line.
+pub fn word(name: Name) -> String {
+    name.as_str_name().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+use chaos_kitty::v1::{AllocateMemory, Delay, SpinCpu};
+
+use super::*;
+
+const MOMENT: Moment = Moment { now: Timestamp::UNIX_EPOCH, available_memory: 1 << 30, cores: 4, faults: 0 };
+
+fn policy(text: &str) -> Policy {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn held(kind: Kind, seconds: u64) -> v1::Action {
+    v1::Action { duration: Some(Duration::from_secs(seconds).into()), kind: Some(kind) }
+}
+
+fn delay() -> v1::Action {
+    held(Kind::Delay(Delay::default()), 60)
+}
+
+fn memory(size_bytes: u64) -> v1::Action {
+    held(Kind::Memory(AllocateMemory { size_bytes }), 1)
+}
+
+fn cpu(cores: u32, load: u32) -> v1::Action {
+    held(Kind::Cpu(SpinCpu { cores, load }), 1)
+}
+
+fn postgres() -> v1::Target {
+    let (id, name) = ("process/web-1/postgres:42".to_owned(), "postgres:42".to_owned());
+    v1::Target { id, name, aggregation_identifier: "db".to_owned(), ..Default::default() }
+}
+
+fn refused(text: &str, action: &v1::Action, moment: Moment) -> Option<Code> {
+    policy(text).check(action, &postgres(), moment).err().map(|problem| problem.code)
+}
+
+#[test]
+fn an_empty_policy_allows_everything() {
+    for action in [delay(), memory(u64::MAX), cpu(0, 0)] {
+        assert_eq!(refused("", &action, MOMENT), None);
+    }
+}
+
+#[test]
+fn each_rule_forbids_what_is_over_it_and_nothing_at_it() {
+    let over_and_at: &[(&str, v1::Action, v1::Action)] = &[
+        ("allow = ['cpu']", delay(), cpu(1, 1)),
+        ("deny = ['delay']", delay(), cpu(1, 1)),
+        ("max_duration = '1m'", held(Kind::Delay(Delay::default()), 61), delay()),
+        ("max_memory = '1MiB'", memory((1 << 20) + 1), memory(1 << 20)),
+        ("min_free_memory = '1MiB'", memory((1 << 30) - (1 << 20) + 1), memory((1 << 30) - (1 << 20))),
+        ("max_cpu = 150", cpu(2, 76), cpu(2, 75)),
+        ("max_cpu = 399", cpu(0, 0), cpu(0, 99)),
+    ];
+    for (text, over, at) in over_and_at {
+        assert_eq!(refused(text, over, MOMENT), Some(Code::PolicyForbids), "{text}");
+        assert_eq!(refused(text, at, MOMENT), None, "{text}");
+    }
+}
+
+#[test]
+fn faults_at_a_time_are_bounded() {
+    let one = |faults| refused("max_faults = 2", &delay(), Moment { faults, ..MOMENT });
+    assert_eq!([one(1), one(2)], [None, Some(Code::PolicyForbids)]);
+}
+
+#[test]
+fn a_target_is_protected_by_id_name_or_group() {
+    for pattern in ["process/*/postgres*", "postgres:*", "db"] {
+        assert_eq!(refused(&format!("protect = ['{pattern}']"), &delay(), MOMENT), Some(Code::Protected));
+    }
+    assert_eq!(refused("protect = ['nginx*']", &delay(), MOMENT), None);
+}
+
+#[test]
+fn quiet_hours_cover_their_days_and_run_past_midnight() {
+    let text = "[[quiet]]\ndays = ['Fri']\nfrom = '18:00'\nto = '08:00'\nzone = 'Europe/Paris'";
+    for (moment, quiet) in [
+        ("2026-11-20T16:59:59Z", false), // Friday 17:59 in Paris
+        ("2026-11-20T17:00:00Z", true),
+        ("2026-11-21T06:59:59Z", true), // Saturday 07:59
+        ("2026-11-21T07:00:00Z", false),
+        ("2026-11-21T18:00:00Z", false), // Saturday evening
+    ] {
+        let now = moment.parse().unwrap();
+        let expected = quiet.then_some(Code::PolicyForbids);
+        assert_eq!(refused(text, &delay(), Moment { now, ..MOMENT }), expected, "{moment}");
+    }
+}
+
+#[test]
+fn a_malformed_policy_is_refused_with_line_and_column() {
+    for (text, place, what) in [
+        ("deny = []\nmax_durations = '1m'", "line 2, column 1", "max_durations"),
+        ("max_duration = 'soon'", "line 1, column 16", "500ms"),
+        ("deny = ['delay', 'chaos']", "line 1, column", "write delay"),
+        ("max_cpu = -1", "line 1, column 11", "-1"),
+        ("[[quiet]]\nfrom = '25:00'\nto = '01:00'", "line 2, column 8", "18:00"),
+        ("[[quiet]]\nfrom = '20:00'\nto = '01:00'\nzone = 'Mars/Olympus'", "line 4, column 8", "time zone"),
+        ("protect = ['']", "line 1, column", "empty"),
+        ("max_faults = ", "line 1, column", ""),
+    ] {
+        let error = text.parse::<Policy>().expect_err(text).to_string();
+        assert!(error.contains(place) && error.contains(what), "{text}: {error}");
+    }
+}
