@@ -13,6 +13,7 @@
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`signal`] | signals by name or number |
 //! | `settings`, `telemetry` | layered settings, logs and traces; with the feature `program` |
+//! | [`units`] | durations and sizes as people write them |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
@@ -33,6 +34,7 @@ pub mod signal;
 pub mod socket;
 #[cfg(feature = "program")]
 pub mod telemetry;
+pub mod units;
 
 pub use problem::{Code, Problem};
 

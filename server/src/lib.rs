@@ -3,5 +3,6 @@
 //! Upper modules may call lower ones, never the other way:
 //! `listen`, `api` → `operation` → `action` → `safety` → `fleet` → `event` → `store`.
 
+pub mod listen;
 pub mod operation;
 pub mod store;

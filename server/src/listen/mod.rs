@@ -1,0 +1,102 @@
+//! What kittyd listens on: Unix sockets, TCP and TLS, each with gRPC and REST on the one port.
+//!
+//! A connection that makes no request is closed after a while, there are only so many of them, and running
+//! out of descriptors makes the listener wait, not end.
+
+mod accept;
+mod bind;
+mod connection;
+mod losses;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::Router;
+use chaos_kitty::{Problem, endpoint::Endpoint, peer::Peer};
+use tokio::time::timeout;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::losses::Losses;
+use self::{accept::Acceptor, bind::Bound};
+
+/// Who is at the other end of a connection. The listener puts it into the extensions of each request.
+#[derive(Clone, Debug, Default)]
+pub struct PeerInfo {
+    /// The process behind a Unix socket, where the kernel can say.
+    pub unix: Option<Arc<Peer>>,
+    /// The address of a TCP peer. `None`: it came over a Unix socket.
+    pub tcp: Option<SocketAddr>,
+    /// Whether the connection is encrypted.
+    pub tls: bool,
+    /// The names in the certificate that a TLS client presented, comma-separated. `None`: it presented none.
+    pub tls_subject: Option<String>,
+}
+
+/// Where to listen, and under which conditions.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The addresses.
+    pub endpoints: Vec<Endpoint>,
+    /// PEM certificate chain of the `https://` addresses.
+    pub tls_cert: Option<PathBuf>,
+    /// PEM private key of `tls_cert`.
+    pub tls_key: Option<PathBuf>,
+    /// PEM certificates of the authorities that clients' certificates must come from. `None`: clients need none.
+    pub tls_client_ca: Option<PathBuf>,
+    /// Plain TCP is allowed on addresses that other machines can reach.
+    pub insecure: bool,
+}
+
+/// Everything that is listened on, before the first connection is accepted.
+pub struct Listeners {
+    bound: Vec<Bound>,
+    losses: Arc<Losses>,
+}
+
+impl Listeners {
+    /// Binds all addresses, or none.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::Usage`]: an address is taken, not allowed, or the TLS files can not be used.
+    pub async fn bind(settings: &Settings) -> Result<Self, Problem> {
+        bind::raise_descriptor_limit();
+        let bound = bind::all(settings).await?;
+        Ok(Self { bound, losses: Arc::default() })
+    }
+
+    /// The addresses, with the ports that the system chose.
+    pub fn addresses(&self) -> Vec<String> {
+        self.bound.iter().map(|bound| bound.address.to_string()).collect()
+    }
+
+    /// What the listeners turn away, as it is counted.
+    pub fn losses(&self) -> Arc<Losses> {
+        Arc::clone(&self.losses)
+    }
+
+    /// Accepts and serves until `stop`; then the addresses are given up at once, and what is under way has
+    /// `patience` to end.
+    pub async fn serve(self, router: Router, stop: CancellationToken, patience: Duration) {
+        let (tracker, abort) = (TaskTracker::new(), CancellationToken::new());
+        let most = accept::connections_per_listener(self.bound.len());
+        for bound in self.bound {
+            let acceptor = Acceptor {
+                router: router.clone(),
+                tracker: tracker.clone(),
+                stop: stop.clone(),
+                abort: abort.clone(),
+                losses: Arc::clone(&self.losses),
+            };
+            tracker.spawn(acceptor.run(bound, most));
+        }
+        stop.cancelled().await;
+        tracker.close();
+        if timeout(patience, tracker.wait()).await.is_err() {
+            tracing::warn!(connections = tracker.len(), "closing connections that did not end by themselves");
+            abort.cancel();
+            tracker.wait().await;
+        }
+    }
+}
