@@ -15,6 +15,8 @@ pub(crate) mod relay;
 mod reports;
 mod roster;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::{sync::Arc, time::Duration};
 
