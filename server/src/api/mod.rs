@@ -1,0 +1,72 @@
+//! The contract from outside: gRPC and REST on one port. They translate and delegate, and decide nothing.
+
+pub mod guard;
+pub mod rest;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::Request, middleware, response::Response};
+use chaos_kitty::{
+    Code, FILE_DESCRIPTOR_SET, Problem, limits,
+    v1::chaos_server::{Chaos, ChaosServer},
+};
+use http::header::CONTENT_TYPE;
+use tonic::{Status, service::Routes};
+use tonic_health::server::HealthReporter;
+
+use self::guard::AllowedHosts;
+
+/// Everything that a listener serves: the service and its REST binding, reflection and health.
+///
+/// # Errors
+/// [`Code::Internal`]: the compiled schema can not be read.
+pub async fn router<C: Chaos>(
+    chaos: Arc<C>,
+    allowed: AllowedHosts,
+    reporter: &HealthReporter,
+) -> Result<Router, Problem> {
+    reporter.set_serving::<ChaosServer<C>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let service = ChaosServer::from_arc(Arc::clone(&chaos))
+        .max_decoding_message_size(limits::MESSAGE_BYTES)
+        .max_encoding_message_size(limits::MESSAGE_BYTES);
+    let health = tonic_health::server::HealthService::from_health_reporter(reporter.clone());
+    let grpc = Routes::new(service)
+        .add_service(tonic_health::pb::health_server::HealthServer::new(health))
+        .add_service(reflection().build_v1().map_err(Problem::internal)?)
+        .add_service(reflection().build_v1alpha().map_err(Problem::internal)?);
+    Ok(grpc
+        .into_axum_router()
+        .merge(rest::router(chaos))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(allowed, guard::check)))
+}
+
+async fn no_such_path(request: Request) -> Response {
+    let path = request.uri().path();
+    if is_grpc(&request) {
+        return Status::unimplemented(format!("no such method: {path}")).into_http();
+    }
+    let problem = Problem::new(Code::NoSuchPath, format!("no such path: {path}"));
+    rest::refusal(
+        problem.hint("the paths stand beside the calls in chaoskitty/v1/chaos.proto, e.g. GET /status"),
+    )
+}
+
+async fn no_such_method(request: Request) -> Response {
+    let what = format!("{} does not take {}", request.uri().path(), request.method());
+    rest::refusal(Problem::new(Code::NoSuchMethod, what).hint("the header Allow names what it takes"))
+}
+
+fn is_grpc(request: &Request) -> bool {
+    let media = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    media.is_some_and(|media| media.starts_with("application/grpc"))
+}
+
+#[cfg(test)]
+mod tests;

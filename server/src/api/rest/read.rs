@@ -1,0 +1,121 @@
+//! Reading requests: bodies, queries, and what goes along with a call.
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, Query, Request},
+};
+use chaos_kitty::{Code, Problem, limits};
+use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+
+use super::Refusal;
+use crate::listen::PeerInfo;
+
+/// How long a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const TRACEPARENT: &str = "traceparent";
+
+/// Who calls, as the service wants to know it: the peer, and the trace it is part of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller {
+    peer: PeerInfo,
+    traceparent: Option<tonic::metadata::AsciiMetadataValue>,
+}
+
+impl Caller {
+    /// The call, as if it had come by gRPC.
+    pub(super) fn request<T>(self, message: T) -> tonic::Request<T> {
+        let mut request = tonic::Request::new(message);
+        request.extensions_mut().insert(self.peer);
+        if let Some(traceparent) = self.traceparent {
+            request.metadata_mut().insert(TRACEPARENT, traceparent);
+        }
+        request
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let peer = parts.extensions.get::<PeerInfo>().cloned().unwrap_or_default();
+        let traceparent = parts.headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Self { peer, traceparent })
+    }
+}
+
+/// The query as a message: names as in proto JSON, each at most once.
+pub(super) struct Asked<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let mut fields = Map::new();
+        for (name, value) in pairs(parts)? {
+            // Proto JSON takes numbers as strings, but not booleans.
+            let value = value.parse().map(Value::Bool).unwrap_or(Value::String(value));
+            if fields.insert(name.clone(), value).is_some() {
+                return Err(Problem::invalid(&name, "given more than once").into());
+            }
+        }
+        let message = serde_json::from_value(Value::Object(fields));
+        message.map(Self).map_err(|error| Problem::invalid("query", error).into())
+    }
+}
+
+/// The query's fields in their order.
+pub(super) fn pairs(parts: &Parts) -> Result<Vec<(String, String)>, Problem> {
+    let query =
+        Query::try_from_uri(&parts.uri).map_err(|error| Problem::invalid("query", error.body_text()))?;
+    Ok(query.0)
+}
+
+/// The body as a message in proto JSON. An empty one is the empty message.
+pub(super) struct Sent<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Sent<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let read = timeout(BODY_TIMEOUT, bytes(body)).await;
+        let bytes = read.map_err(|_| Problem::invalid("body", "it did not arrive in time"))??;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        is_json(&parts.headers)?;
+        let message = serde_json::from_slice(&bytes).map_err(|error| {
+            Problem::new(Code::MalformedJson, format!("body: {error}"))
+                .hint("the fields are those of chaoskitty/v1/*.proto, in proto JSON")
+        });
+        Ok(Self(message?))
+    }
+}
+
+async fn bytes(body: Body) -> Result<bytes::Bytes, Problem> {
+    match Limited::new(body, limits::BODY_BYTES).collect().await {
+        Ok(whole) => Ok(whole.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(Problem::new(Code::TooLarge, format!("body: it is over {} bytes", limits::BODY_BYTES)))
+        }
+        Err(error) => Err(Problem::invalid("body", format!("it broke off: {error}"))),
+    }
+}
+
+/// Parameters such as a charset are accepted: JSON is UTF-8 whatever they say.
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let media = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
+    let essence = media.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let what = format!("a body of the media type {media:?}");
+    Err(Problem::new(Code::UnsupportedMediaType, what)
+        .hint("send it with -H 'Content-Type: application/json'"))
+}
