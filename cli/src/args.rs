@@ -112,6 +112,14 @@ pub(crate) enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
+    /// Show the whole thing on this machine in a minute
+    ///
+    /// Starts a server, an agent and three example services under a temporary directory, unleashes every
+    /// action on them and measures what it does, runs the operations, halts, and proves that nothing is
+    /// left. Ends everything it started. Needs no root; what needs it is shown as refused. Run by cargo in
+    /// the workspace, it builds the programs first; else it takes those beside it.
+    #[command(after_help = examples::DEMO)]
+    Demo,
 }
 
 #[derive(Debug, Subcommand)]

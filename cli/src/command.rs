@@ -3,6 +3,7 @@
 mod action;
 mod agent;
 mod completion;
+mod demo;
 mod event;
 mod halt;
 mod interrupt;
@@ -33,6 +34,7 @@ pub(crate) async fn run(args: Args, out: &Output) -> Outcome {
         Command::Operation(command) => operation::run(command, global, out).await,
         Command::Event(command) => event::run(command, global, out).await,
         Command::Completion { shell } => completion::run(shell, out),
+        Command::Demo => demo::run(out).await,
     }
 }
 

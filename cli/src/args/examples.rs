@@ -157,3 +157,9 @@ Examples:
   kittyctl completion bash > /etc/bash_completion.d/kittyctl
   kittyctl completion zsh > ~/.zfunc/_kittyctl
   kittyctl completion fish > ~/.config/fish/completions/kittyctl.fish";
+
+pub(super) const DEMO: &str = "\
+Examples:
+  cargo demo
+  kittyctl demo
+  kittyctl demo > demo.txt";

@@ -130,7 +130,7 @@ pub(crate) struct Choice {
     /// Random seed of the choice: same roster, same choice
     #[arg(long, value_name = "N")]
     pub(crate) seed: Option<u64>,
-    /// Do not wait for the end: print the actions' ids as soon as the agents have the orders
+    /// Do not wait for the end: leave as soon as the agents have the orders
     #[arg(long)]
     pub(crate) no_wait: bool,
 }
