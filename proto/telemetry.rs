@@ -32,6 +32,7 @@ pub enum Format {
 
 /// The flags of every program that logs, for `#[command(flatten)]`.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Args {
     /// What to log: off, error, warn, info, debug or trace, also per module (e.g. info,h2=debug)
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]

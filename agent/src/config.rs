@@ -35,7 +35,7 @@ const EXAMPLES: &str = "Examples:
 /// Flags of kitty-agent.
 #[derive(Debug, Parser)]
 #[command(name = "kitty-agent", version, about = ABOUT, after_help = EXAMPLES)]
-#[command(args_conflicts_with_subcommands = false, disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
@@ -258,6 +258,16 @@ mod tests {
         assert!(load(&["--tls-cert", "x.pem"], "").is_err());
         let args = load(&["--listen", "http://127.0.0.1:1"], "").unwrap().args;
         assert_eq!(args.listen_path().unwrap_err().code, Code::Usage);
+    }
+
+    #[test]
+    fn the_packaged_file_is_a_good_one() {
+        let text = include_str!("../../packaging/agent.toml");
+        let uncommented: String =
+            text.lines().skip(2).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+        assert!(load(&[], text).unwrap().rules.is_empty());
+        let config = load(&[], &uncommented).unwrap_or_else(|error| panic!("{error}"));
+        assert!(config.args.host_target && config.rules[0].cattle);
     }
 
     #[test]

@@ -7,11 +7,16 @@ use toml::Value;
 
 use super::{is_list, is_setting, is_switch};
 
-/// All settings that have a value, in the order of the help, then the reserved tables.
-pub(super) fn toml(command: &Command, matches: &ArgMatches, reserved: toml::Table) -> String {
+/// All settings that have a value, in the order of the help, then the reserved tables. A list that is both is
+/// one array.
+pub(super) fn toml(command: &Command, matches: &ArgMatches, mut reserved: toml::Table) -> String {
     let mut text = String::new();
     for arg in command.get_arguments().filter(|arg| is_setting(arg)) {
         let (Some(long), Some(value)) = (arg.get_long(), value(arg, matches)) else { continue };
+        if let (Some(Value::Array(tables)), Value::Array(values)) = (reserved.get_mut(long), &value) {
+            tables.extend(values.iter().cloned());
+            continue;
+        }
         if let Some(help) = arg.get_help() {
             let _ = writeln!(text, "# {}", help.to_string().replace('\n', "\n# "));
         }
