@@ -5,6 +5,7 @@ mod cpu;
 mod delay;
 mod gc;
 mod hotspot;
+mod hsperf;
 mod kill;
 mod memory;
 mod script;

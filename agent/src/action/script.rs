@@ -15,7 +15,10 @@ use chaos_kitty::{
 };
 use chaos_kitty_guard::{CgroupVersion, Process, Undo, message::Reverted};
 use futures_util::future::{BoxFuture, FutureExt};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    task::JoinHandle,
+};
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
 use crate::{
@@ -30,6 +33,9 @@ const OUTPUT_BYTES: usize = 4096;
 /// How often a script's processes are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
 
+/// How long the last of its output is waited for after its end.
+const LAST_OUTPUT: Duration = Duration::from_secs(1);
+
 /// A script that runs on a target.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -39,6 +45,7 @@ pub(super) struct Script {
     runner: Option<Stressor>,
     cgroup: PathBuf,
     output: Output,
+    drained: Option<JoinHandle<()>>,
     in_force: Duration,
     figures: ScriptResult,
 }
@@ -59,6 +66,7 @@ impl Script {
             runner: None,
             cgroup: PathBuf::new(),
             output: Output::default(),
+            drained: None,
             in_force: Duration::ZERO,
             figures: ScriptResult::default(),
         })
@@ -88,7 +96,7 @@ impl Script {
         };
         move_in().map_err(|error| no_cgroup(&self.cgroup, &error))?;
         if let Some(stderr) = runner.take_stderr() {
-            tokio::spawn(self.output.clone().drain(stderr));
+            self.drained = Some(tokio::spawn(self.output.clone().drain(stderr)));
         }
         self.in_force = runner.release(self.hold).await?;
         runner.send(&self.order.content).await?;
@@ -155,6 +163,10 @@ impl Fault for Script {
             if left > 0 {
                 let what = format!("{left} processes are left in {}", self.cgroup.display());
                 return Err(Problem::new(Code::Stuck, what).hint("kitty-agent revert --all"));
+            }
+            if let Some(drained) = self.drained.take() {
+                // Nobody is left to write, unless a process outside of its cgroup was handed its output.
+                let _ = tokio::time::timeout(LAST_OUTPUT, drained).await;
             }
             self.figures.ran = Some(reverted.at.saturating_sub(self.in_force).into());
             Ok(vec![evidence(Phase::After, "processes", left)])
