@@ -12,7 +12,7 @@
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`signal`] | signals by name or number |
-//! | `settings`, `telemetry` | layered settings, logs and traces; with the feature `program` |
+//! | `settings`, `telemetry`, `notify` | layered settings, logs and traces, the service manager; with the feature `program` |
 //! | [`units`] | durations and sizes as people write them |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
@@ -25,6 +25,8 @@ pub mod endpoint;
 pub mod hello;
 pub mod lease;
 pub mod limits;
+#[cfg(feature = "program")]
+pub mod notify;
 pub mod outbox;
 pub mod peer;
 pub mod problem;

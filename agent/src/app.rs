@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use chaos_kitty::{Code, Problem, telemetry};
+use chaos_kitty::{Code, Problem, notify::Notify, telemetry};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     config::{Config, host_name},
     executor::{self, Executor},
-    notify::Notify,
     platform::{
         Owner, Platforms,
         host::HostPlatform,

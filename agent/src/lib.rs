@@ -9,7 +9,6 @@ mod check;
 mod config;
 pub mod executor;
 pub mod host;
-mod notify;
 pub mod platform;
 pub mod policy;
 mod state;

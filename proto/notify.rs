@@ -10,23 +10,24 @@ use std::{
 };
 
 /// The way to the service manager; to nobody, where none asked.
-pub(crate) struct Notify(Option<UnixDatagram>);
+#[derive(Debug)]
+pub struct Notify(Option<UnixDatagram>);
 
 impl Notify {
     /// As `NOTIFY_SOCKET` says.
-    pub(crate) fn from_environment() -> Self {
+    pub fn from_environment() -> Self {
         Self(env::var("NOTIFY_SOCKET").ok().and_then(|name| connected(&name)))
     }
 
     /// Sends e.g. `READY=1`. A service manager that is gone is no reason to fail.
-    pub(crate) fn tell(&self, state: &str) {
+    pub fn tell(&self, state: &str) {
         if let Some(Err(error)) = self.0.as_ref().map(|socket| socket.send(state.as_bytes())) {
             tracing::debug!(%error, state, "the service manager was not told");
         }
     }
 
     /// Tells the watchdog, where one waits, that the runtime turns: twice as often as it asks.
-    pub(crate) async fn keep_watchdog_quiet(&self) {
+    pub async fn keep_watchdog_quiet(&self) {
         let asked = env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());
         let Some(interval) = asked.filter(|micros| *micros > 1).map(Duration::from_micros) else {
             return std::future::pending().await;
