@@ -81,7 +81,7 @@ impl Cast {
 
         let local = socket("agent.ipc").to_string();
         let state = folder.path().join("agent.state").display().to_string();
-        let flags = ["--server", &address.to_string(), "--name", AGENT, "--listen", &local];
+        let flags = ["--server", &address.to_string(), "--name", AGENT, "--host-target", "--listen", &local];
         let flags = [&flags[..], &["--state", &state, "--process", &rule]].concat();
         let agent = Actor::start("kitty-agent", &programs.agent, &flags, folder.path())?;
 

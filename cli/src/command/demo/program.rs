@@ -39,8 +39,8 @@ fn on_processes() -> Vec<Step> {
     let process = On::Process;
     vec![
         step(process(1), held(1000, delay()), &[(Gauge::Stopped, 1.0), (Gauge::Latency, 500.0)]),
-        perhaps(process(1), held(1000, memory()), &[(Gauge::StressResident, MOST_OF_MEMORY)]),
-        perhaps(process(1), held(1500, cpu(80)), &[(Gauge::StressLoad, 40.0)]),
+        step(process(1), held(1000, memory()), &[(Gauge::StressResident, MOST_OF_MEMORY)]),
+        step(process(1), held(1500, cpu(80)), &[(Gauge::StressLoad, 40.0)]),
         perhaps(process(1), held(1500, script()), &[(Gauge::StressLoad, 25.0)]),
         never(process(1), at_once(Kind::Gc(TriggerGc {}))),
         never(process(1), held(1000, error(1.0))),

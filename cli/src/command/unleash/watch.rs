@@ -64,9 +64,7 @@ impl<'a> Watch<'a> {
         };
         let ended = self.follow(&mut stream, &mut interrupts, patience).await;
         self.progress.end();
-        if let Err(failure) = &ended
-            && !matches!(failure, Failure::Write(_))
-        {
+        if ended.is_err() {
             self.tell_what_goes_on();
         }
         let ended = ended?;
