@@ -1,9 +1,15 @@
 //! kittyd, the control plane: keeps the fleet, admits and orders faults, answers gRPC and REST.
 //!
 //! Upper modules may call lower ones, never the other way:
-//! `listen`, `api` → `operation` → `action` → `safety` → `fleet` → `event` → `store`.
+//! `api` → `operation` → `action` → `safety` → `fleet` → `event`, `store`, `listen`.
+//! `app` puts them together.
 
+pub mod action;
 pub mod api;
+pub mod app;
+pub mod event;
+pub mod fleet;
 pub mod listen;
 pub mod operation;
+pub mod safety;
 pub mod store;

@@ -1,5 +1,6 @@
 //! The contract from outside: gRPC and REST on one port. They translate and delegate, and decide nothing.
 
+pub mod grpc;
 pub mod guard;
 pub mod rest;
 

@@ -1,0 +1,173 @@
+//! Actions: what was asked for, what was ordered, what became of it.
+//!
+//! | module | job |
+//! |---|---|
+//! | `validate` | what a request may ask for (pure) |
+//! | `choose` | which targets of a selection are hit (pure) |
+//! | `script` | the included scripts |
+//! | `unleash` | from a request to orders |
+//! | `record` | what becomes of an action as reports come in (pure) |
+//! | `book` | all actions |
+//! | `news` | what nodes report, and what is known when they leave and come back |
+//! | `settle` | actions that nothing is heard of |
+//! | `stop` | ending one, or all of them |
+//! | `invoke` | calls that come by a node's stream |
+
+mod book;
+mod choose;
+mod invoke;
+mod news;
+mod record;
+mod script;
+mod settle;
+mod stop;
+mod unleash;
+mod validate;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use chaos_kitty::{
+    Problem,
+    v1::{ActionStatus, ListActionsRequest, action_state::Name as State},
+};
+use tokio::time::Instant;
+
+use crate::{event::Bus, fleet::Fleet, safety::Gate, store::Store};
+use book::{Book, Entry};
+
+pub use stop::HaltUpdates;
+pub use unleash::Updates;
+
+/// Longest duration of a fault unless configured otherwise.
+pub const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Actions on a page where the request does not say.
+const PAGE: usize = 100;
+
+/// See the module.
+pub struct Actions {
+    fleet: Arc<Fleet>,
+    gate: Arc<Gate>,
+    store: Store,
+    bus: Arc<Bus>,
+    book: Book,
+    longest: Duration,
+    /// For tasks that outlive a call.
+    this: Weak<Self>,
+}
+
+impl Actions {
+    /// Actions on a fleet, through its gate; `longest` is the longest duration of a fault.
+    pub fn new(
+        fleet: Arc<Fleet>,
+        gate: Arc<Gate>,
+        store: Store,
+        bus: Arc<Bus>,
+        longest: Duration,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            fleet,
+            gate,
+            book: Book::new(store.clone(), bus.clone()),
+            store,
+            bus,
+            longest,
+            this: this.clone(),
+        })
+    }
+
+    /// Takes in what an earlier start of the server left unfinished: nothing is known of it until its agents
+    /// are back, and one lease from now it is over in any case. Also waits with groups that may be larger
+    /// than they seem.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub async fn restore(&self) -> Result<(), Problem> {
+        let lease = self.fleet.settings().lease;
+        let unfinished = self.store.unfinished_actions().await?;
+        let (recorded, _) =
+            self.store.actions(&ListActionsRequest { page_size: 1, ..Default::default() }).await?;
+        if !recorded.is_empty() {
+            self.gate.settle_for(lease);
+        }
+        let settled_by = Instant::now() + lease;
+        for mut status in unfinished {
+            let permit = self.gate.adopt(&status);
+            let stuck = status.state() == State::Stuck;
+            if !stuck {
+                status.state = State::Unknown.into();
+                status.problem = Some(settle::restarted().into());
+            }
+            let id = status.id.clone();
+            let mut entry = Entry::new(status, permit);
+            entry.settled_by = (!stuck).then_some(settled_by);
+            self.book.open(entry);
+            if !stuck {
+                self.settle_later(id, settled_by);
+            }
+        }
+        Ok(())
+    }
+
+    /// Longest duration of a fault.
+    pub const fn longest(&self) -> Duration {
+        self.longest
+    }
+
+    /// One action, newest news first.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::NoSuchAction`], [`chaos_kitty::Code::StoreUnavailable`].
+    pub async fn get(&self, id: &str) -> Result<ActionStatus, Problem> {
+        match self.book.get(id) {
+            Some(status) => Ok(status),
+            None => self.store.action(id).await,
+        }
+    }
+
+    /// Actions, newest first, and the token of the next page. Works from memory while the store does not.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::InvalidArgument`]: a page token that is none.
+    pub async fn list(&self, request: &ListActionsRequest) -> Result<(Vec<ActionStatus>, String), Problem> {
+        if request.active_only {
+            return Ok(page(self.book.active(), request));
+        }
+        match self.store.actions(request).await {
+            Ok((stored, next)) => {
+                let latest = |status: ActionStatus| self.book.get(&status.id).unwrap_or(status);
+                Ok((stored.into_iter().map(latest).collect(), next))
+            }
+            Err(problem) if problem.code == chaos_kitty::Code::StoreUnavailable => {
+                let mut all = self.book.active();
+                all.extend(self.book.finished());
+                all.sort_by(|a, b| b.id.cmp(&a.id));
+                Ok(page(all, request))
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Actions that are not over, newest first.
+    pub fn active(&self) -> Vec<ActionStatus> {
+        self.book.active()
+    }
+}
+
+/// The page that a request means, of actions ordered newest first.
+fn page(all: Vec<ActionStatus>, request: &ListActionsRequest) -> (Vec<ActionStatus>, String) {
+    let size = if request.page_size == 0 { PAGE } else { request.page_size as usize };
+    let token = &request.page_token;
+    let wanted = all.into_iter().filter(|status| {
+        (token.is_empty() || status.id < *token)
+            && (request.target_id.is_empty() || status.target_id == request.target_id)
+    });
+    let mut page: Vec<_> = wanted.take(size + 1).collect();
+    let more = page.len() > size;
+    page.truncate(size);
+    let next = page.last().filter(|_| more).map(|last| last.id.clone());
+    (page, next.unwrap_or_default())
+}

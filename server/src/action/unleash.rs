@@ -1,0 +1,261 @@
+//! From a request to orders: checked, targets chosen, admitted, recorded, sent.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::SystemTime,
+};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{
+        Action, ActionStatus, Target, UnleashRequest, action::Kind, action_kind::Name,
+        action_state::Name as State,
+    },
+};
+use futures_util::{
+    Stream, StreamExt,
+    future::join_all,
+    stream::{self, BoxStream},
+};
+use tokio::{sync::watch, time::timeout};
+use uuid::Uuid;
+
+use super::{
+    Actions,
+    book::Entry,
+    choose::{Amount, Candidate, choose},
+    script, settle,
+    validate::{self, Whom},
+};
+use crate::{event::timestamp, fleet::is_over};
+
+/// Who asked, where nobody says.
+const SOURCE: &str = "operator";
+
+/// The news of the actions of one request, each from where it is now to where it is over. Dropping it ends
+/// no fault.
+pub struct Updates(BoxStream<'static, ActionStatus>);
+
+impl Stream for Updates {
+    type Item = ActionStatus;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<ActionStatus>> {
+        self.0.poll_next_unpin(context)
+    }
+}
+
+impl Actions {
+    /// Applies an action to one target, or to some of a selection. Resolves once it is admitted and recorded;
+    /// orders are then under way. `traceparent` is the caller's trace context, empty for none.
+    ///
+    /// # Errors
+    /// Nothing was admitted: the request is malformed, nothing fits it, or safety refuses all of it.
+    pub async fn unleash(&self, request: UnleashRequest, traceparent: String) -> Result<Updates, Problem> {
+        let whom = validate::whom(&request)?;
+        let mut action = validate::action(request.action, self.longest)?;
+        if let Some(Kind::Script(run)) = &mut action.kind {
+            run.content = script::content(&run.name)?;
+        }
+        let targets = self.targets(whom, &action, request.seed)?;
+        let source = if request.source.is_empty() { SOURCE } else { &request.source };
+        let mut refused = Vec::new();
+        let mut admitted = Vec::new();
+        for target in targets {
+            match self.admit(&target, &action, source) {
+                Ok(entry) => admitted.push(entry),
+                Err(problem) => refused.push((target, problem)),
+            }
+        }
+        if let (true, Some((_, problem))) = (admitted.is_empty(), refused.first()) {
+            return Err(problem.clone());
+        }
+        self.record(&admitted).await?;
+        let followed: Vec<_> =
+            admitted.into_iter().map(|entry| follow(self.order(entry, &action, &traceparent))).collect();
+        let refused: Vec<_> =
+            refused.into_iter().map(|(target, problem)| refusal(&target, &action, source, problem)).collect();
+        let all = stream::iter(refused).chain(stream::select_all(followed));
+        Ok(Updates(all.boxed()))
+    }
+
+    fn targets(&self, whom: Whom, action: &Action, seed: Option<u64>) -> Result<Vec<Arc<Target>>, Problem> {
+        let (selector, amount) = match whom {
+            Whom::Named(name) => {
+                let target = self.fleet.resolve(&name)?;
+                can_take(&target, action)?;
+                return Ok(vec![target]);
+            }
+            Whom::Some { selector, amount } => (selector, amount),
+        };
+        let all = self.fleet.roster(&selector)?;
+        let Some(first) = all.first() else {
+            return Err(Problem::new(Code::NoSuchTarget, "no target fits the selector")
+                .hint("kittyctl target list shows those there are"));
+        };
+        let able: Vec<_> = all.iter().filter(|target| can_take(target, action).is_ok()).cloned().collect();
+        if able.is_empty() {
+            can_take(first, action)?;
+        }
+        self.draw(&able, amount, seed.unwrap_or_else(rand::random))
+    }
+
+    fn draw(&self, able: &[Arc<Target>], amount: Amount, seed: u64) -> Result<Vec<Arc<Target>>, Problem> {
+        let standing = self.gate.standing(able);
+        let candidates: Vec<_> = able
+            .iter()
+            .zip(standing)
+            .map(|(target, standing)| Candidate {
+                group: (&target.platform_type, group_or_own(target)),
+                is_spared: standing.is_spared,
+                peak: standing.peak,
+                spared: standing.spared,
+            })
+            .collect();
+        let chosen = choose(&candidates, amount, seed);
+        if chosen.is_empty() {
+            let message = format!("none of the {} targets that fit may be hit now", able.len());
+            return Err(Problem::new(Code::TooFewSurvivors, message)
+                .hint("of each group somebody healthy is left alone; wait until others are healthy again"));
+        }
+        Ok(chosen.into_iter().map(|index| able[index].clone()).collect())
+    }
+
+    fn admit(&self, target: &Arc<Target>, action: &Action, source: &str) -> Result<Entry, Problem> {
+        let status = ActionStatus { state: State::Admitted.into(), ..describe(target, action, source) };
+        let permit = self.gate.admit(&status.id, target, action)?;
+        Ok(Entry::new(status, permit))
+    }
+
+    /// An action is in the store before it is ordered.
+    async fn record(&self, admitted: &[Entry]) -> Result<(), Problem> {
+        let statuses: Vec<_> = admitted.iter().map(|entry| entry.status.borrow().clone()).collect();
+        join_all(statuses.iter().map(|status| self.store.put_action(status))).await.into_iter().collect()
+    }
+
+    /// Sends the order, in a task that does not end with the call.
+    fn order(&self, entry: Entry, action: &Action, traceparent: &str) -> watch::Receiver<ActionStatus> {
+        let dispatch = entry.permit.dispatch(action.clone(), traceparent.to_owned(), entry.sent.clone());
+        let followed = self.book.open(entry);
+        let (this, mut news) = (self.this.clone(), followed.clone());
+        let id = news.borrow().id.clone();
+        let patience = self.fleet.settings().start_timeout;
+        tokio::spawn(async move {
+            if let Err(problem) = dispatch.await {
+                if let Some(actions) = this.upgrade() {
+                    actions.not_ordered(&id, problem);
+                }
+                return;
+            }
+            let acknowledged = news.wait_for(|status| status.state() != State::Admitted);
+            if timeout(patience, acknowledged).await.is_err()
+                && let Some(actions) = this.upgrade()
+            {
+                actions.unacknowledged(&id);
+            }
+        });
+        followed
+    }
+
+    /// Its order never left.
+    fn not_ordered(&self, id: &str, problem: Problem) {
+        self.book.change(id, |_, status| {
+            status.state = State::Refused.into();
+            status.problem = Some(problem.into());
+            status.ended_at = Some(timestamp(SystemTime::now()));
+            true
+        });
+    }
+
+    /// The agent did not say within the start timeout that it has the order.
+    fn unacknowledged(&self, id: &str) {
+        let start_timeout = self.fleet.settings().start_timeout;
+        let lease = self.fleet.settings().lease;
+        let held = self.book.get(id).and_then(|status| settle::held_for(&status)).unwrap_or_default();
+        let settled_by = tokio::time::Instant::now() + lease + held;
+        self.unknown(id, settle::no_answer(start_timeout), settled_by, |status| {
+            status.state() == State::Admitted
+        });
+    }
+}
+
+/// Everything of a status that is known before anything is done.
+fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
+    // What a script contains is in the collection, not in every record.
+    let mut shown = action.clone();
+    if let Some(Kind::Script(run)) = &mut shown.kind {
+        run.content.clear();
+    }
+    ActionStatus {
+        id: Uuid::now_v7().to_string(),
+        target_id: target.id.clone(),
+        target_name: target.name.clone(),
+        incarnation: target.incarnation.clone(),
+        agent_id: target.agent_id.clone(),
+        action: Some(shown),
+        source: source.to_owned(),
+        created_at: Some(timestamp(SystemTime::now())),
+        aggregation_identifier: target.aggregation_identifier.clone(),
+        platform_type: target.platform_type.clone(),
+        ..ActionStatus::default()
+    }
+}
+
+/// The news of a target that safety refused while others of the same request were admitted.
+fn refusal(target: &Target, action: &Action, source: &str, problem: Problem) -> ActionStatus {
+    ActionStatus {
+        state: State::Refused.into(),
+        problem: Some(problem.into()),
+        ended_at: Some(timestamp(SystemTime::now())),
+        ..describe(target, action, source)
+    }
+}
+
+/// A target that belongs to no group is on its own.
+fn group_or_own(target: &Target) -> &str {
+    let group = &target.aggregation_identifier;
+    if group.is_empty() { &target.id } else { group }
+}
+
+/// Whether the target's platform can do this to it.
+fn can_take(target: &Target, action: &Action) -> Result<(), Problem> {
+    let name = match &action.kind {
+        Some(Kind::Delay(_)) => Name::Delay,
+        Some(Kind::Kill(_)) => Name::Kill,
+        Some(Kind::Memory(_)) => Name::Memory,
+        Some(Kind::Cpu(_)) => Name::Cpu,
+        Some(Kind::Gc(_)) => Name::Gc,
+        Some(Kind::Error(_)) => Name::Error,
+        Some(Kind::Script(_)) => Name::Script,
+        None => Name::Unspecified,
+    };
+    if target.actions.contains(&i32::from(name)) {
+        return Ok(());
+    }
+    let can: Vec<_> = target.actions().map(|action| action.as_str_name().to_lowercase()).collect();
+    let asked = name.as_str_name().to_lowercase();
+    let message = format!("{} ({}) can not take {asked}", target.name, target.platform_type);
+    let hint = match (name, can.is_empty()) {
+        (Name::Error | Name::Gc, _) => {
+            format!("it takes {}; with the worker SDK a service takes {asked} itself", can.join(", "))
+        }
+        (_, true) => "it takes no action at all".to_owned(),
+        _ => format!("it takes {}", can.join(", ")),
+    };
+    Err(Problem::new(Code::Unsupported, message).hint(hint))
+}
+
+/// What an action is now, and each news of it until it is over.
+pub(super) fn follow(news: watch::Receiver<ActionStatus>) -> BoxStream<'static, ActionStatus> {
+    stream::unfold(Some((news, true)), async |state| {
+        let (mut news, first) = state?;
+        if !first {
+            news.changed().await.ok()?;
+        }
+        let status = news.borrow_and_update().clone();
+        let next = (!is_over(status.state())).then_some((news, false));
+        Some((status, next))
+    })
+    .boxed()
+}

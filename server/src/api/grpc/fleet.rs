@@ -1,0 +1,78 @@
+use chaos_kitty::{
+    Problem,
+    v1::{
+        ListTargetsRequest, ListTargetsResponse, OperationStatus, OperationSummary, Selector, Status, Target,
+        agent_role::Name as Role, target_health::State,
+    },
+};
+
+use super::Service;
+use crate::event::timestamp;
+
+/// Targets on a page where the request does not say, and at the most.
+const PAGE: usize = 1000;
+
+pub(super) fn status(service: &Service) -> Status {
+    let agents = service.fleet.agents();
+    let count = |role: Role| {
+        let attached = agents.iter().filter(|agent| agent.connected && agent.role() == role).count();
+        u32::try_from(attached).unwrap_or(u32::MAX)
+    };
+    let mut losses = service.fleet.losses.all();
+    losses.extend(Some(("records".to_owned(), service.store.lost())).filter(|(_, lost)| *lost > 0));
+    Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        server_id: service.store.server_id().to_owned(),
+        epoch: service.fleet.epoch(),
+        started_at: Some(timestamp(service.started_at)),
+        halted: service.gate.halted_at().is_some(),
+        halted_at: service.gate.halted_at().map(timestamp),
+        lease: Some(service.fleet.settings().lease.into()),
+        agents: count(Role::Agent),
+        workers: count(Role::Worker),
+        targets: u32::try_from(service.fleet.target_count()).unwrap_or(u32::MAX),
+        operations: service.operations.list().into_iter().map(summary).collect(),
+        active: service.actions.active(),
+        losses,
+        store_problem: service.store.problem().unwrap_or_default(),
+        listening: service.listening.get().cloned().unwrap_or_default(),
+    }
+}
+
+fn summary(status: OperationStatus) -> OperationSummary {
+    OperationSummary {
+        name: status.operation.map(|operation| operation.name).unwrap_or_default(),
+        kind: status.kind,
+        targets: status.targets,
+        rounds: status.rounds,
+        hits: status.hits,
+        errors: status.errors,
+    }
+}
+
+pub(super) fn targets(
+    service: &Service,
+    request: ListTargetsRequest,
+) -> Result<ListTargetsResponse, Problem> {
+    let ListTargetsRequest { platform_type, aggregation_identifier, page_size, page_token } = request;
+    let selector = Selector { platform_type, aggregation_identifier: String::new(), ..Selector::default() };
+    let group = aggregation_identifier;
+    let mut found = service.fleet.roster(&selector)?;
+    // A list may show a group of several platforms; only a choice must know which one is meant.
+    found.retain(|target| {
+        (group.is_empty() || target.aggregation_identifier == group) && target.id > page_token
+    });
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    let size = if page_size == 0 { PAGE } else { (page_size as usize).min(PAGE) };
+    let next = found.get(size.wrapping_sub(1)).filter(|_| found.len() > size);
+    let next_page_token = next.map(|last| last.id.clone()).unwrap_or_default();
+    found.truncate(size);
+    let shown = |target: &std::sync::Arc<Target>| {
+        let mut shown = Target::clone(target);
+        if service.gate.is_under_fault(&shown.id) && shown.health() == State::Normal {
+            shown.health = State::RunningExperiment.into();
+        }
+        shown
+    };
+    Ok(ListTargetsResponse { targets: found.iter().map(shown).collect(), next_page_token })
+}

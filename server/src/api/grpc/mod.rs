@@ -1,0 +1,130 @@
+//! The service `Chaos`: each call is translated and handed on, one file per noun.
+
+mod action;
+mod attach;
+mod event;
+mod fleet;
+mod halt;
+mod operation;
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::SystemTime,
+};
+
+use chaos_kitty::v1::{self, chaos_server::Chaos};
+use futures_util::stream::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::{action::Actions, event::Bus, fleet::Fleet, operation::Operations, safety::Gate, store::Store};
+
+/// What the calls are handed on to.
+pub struct Service {
+    /// Who is connected, and what can be hit.
+    pub fleet: Arc<Fleet>,
+    /// The one door to a fault.
+    pub gate: Arc<Gate>,
+    /// What was ordered, and what became of it.
+    pub actions: Arc<Actions>,
+    /// Random chaos in the background.
+    pub operations: Arc<Operations>,
+    /// What happens.
+    pub bus: Arc<Bus>,
+    /// What outlives the process.
+    pub store: Store,
+    /// When the server was started.
+    pub started_at: SystemTime,
+    /// Where it listens, once it does.
+    pub listening: OnceLock<Vec<String>>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl Chaos for Service {
+    type AttachStream = crate::fleet::AttachStream;
+    type WatchEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
+    type UnleashStream = BoxStream<'static, Result<v1::ActionStatus, Status>>;
+    type HaltStream = BoxStream<'static, Result<v1::HaltProgress, Status>>;
+
+    async fn attach(&self, request: Request<Streaming<v1::AgentMessage>>) -> Answer<Self::AttachStream> {
+        Ok(Response::new(attach::attach(self, request)))
+    }
+
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::Status> {
+        Ok(Response::new(fleet::status(self)))
+    }
+
+    async fn list_agents(&self, _: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
+        Ok(Response::new(v1::ListAgentsResponse { agents: self.fleet.agents() }))
+    }
+
+    async fn list_targets(
+        &self,
+        request: Request<v1::ListTargetsRequest>,
+    ) -> Answer<v1::ListTargetsResponse> {
+        Ok(Response::new(fleet::targets(self, request.into_inner())?))
+    }
+
+    async fn list_platforms(
+        &self,
+        _: Request<v1::ListPlatformsRequest>,
+    ) -> Answer<v1::ListPlatformsResponse> {
+        Ok(Response::new(v1::ListPlatformsResponse { platforms: self.fleet.platforms() }))
+    }
+
+    async fn watch_events(
+        &self,
+        request: Request<v1::WatchEventsRequest>,
+    ) -> Answer<Self::WatchEventsStream> {
+        Ok(Response::new(event::watch(self, &request.into_inner())?))
+    }
+
+    async fn unleash(&self, request: Request<v1::UnleashRequest>) -> Answer<Self::UnleashStream> {
+        Ok(Response::new(action::unleash(self, request).await?))
+    }
+
+    async fn list_actions(
+        &self,
+        request: Request<v1::ListActionsRequest>,
+    ) -> Answer<v1::ListActionsResponse> {
+        let (actions, next_page_token) = self.actions.list(&request.into_inner()).await?;
+        Ok(Response::new(v1::ListActionsResponse { actions, next_page_token }))
+    }
+
+    async fn get_action(&self, request: Request<v1::GetActionRequest>) -> Answer<v1::ActionStatus> {
+        Ok(Response::new(self.actions.get(&request.into_inner().id).await?))
+    }
+
+    async fn stop_action(&self, request: Request<v1::StopActionRequest>) -> Answer<v1::ActionStatus> {
+        Ok(Response::new(self.actions.stop(&request.into_inner().id).await?))
+    }
+
+    async fn halt(&self, request: Request<v1::HaltRequest>) -> Answer<Self::HaltStream> {
+        Ok(Response::new(halt::halt(self, &request.into_inner())))
+    }
+
+    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::ResumeResponse> {
+        let was_halted = self.actions.resume(&request.into_inner().source)?;
+        Ok(Response::new(v1::ResumeResponse { was_halted }))
+    }
+
+    async fn list_operations(
+        &self,
+        _: Request<v1::ListOperationsRequest>,
+    ) -> Answer<v1::ListOperationsResponse> {
+        Ok(Response::new(v1::ListOperationsResponse { operations: self.operations.list() }))
+    }
+
+    async fn put_operation(&self, request: Request<v1::PutOperationRequest>) -> Answer<v1::OperationStatus> {
+        Ok(Response::new(operation::put(self, request.into_inner()).await?))
+    }
+
+    async fn delete_operation(
+        &self,
+        request: Request<v1::DeleteOperationRequest>,
+    ) -> Answer<v1::DeleteOperationResponse> {
+        self.operations.delete(&request.into_inner().name).await?;
+        Ok(Response::new(v1::DeleteOperationResponse {}))
+    }
+}

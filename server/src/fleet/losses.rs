@@ -1,0 +1,25 @@
+//! What was lost or refused since the start, by name.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, PoisonError},
+};
+
+/// Counters that begin at zero when they are first added to.
+#[derive(Debug, Default)]
+pub struct Losses(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Losses {
+    /// Counts.
+    pub(crate) fn add(&self, name: &'static str, count: u64) {
+        if count > 0 {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default() += count;
+        }
+    }
+
+    /// All that are not zero.
+    pub(crate) fn all(&self) -> HashMap<String, u64> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+    }
+}

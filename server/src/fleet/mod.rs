@@ -1,0 +1,251 @@
+//! Who is connected, what can be hit, and the way to it.
+//!
+//! | module | job |
+//! |---|---|
+//! | `stream`, `session` | one Attach stream: messages in, messages out, the nodes it carries |
+//! | `mailbox` | what waits to be sent on a stream, bounded |
+//! | `identity` | who a node is by its Hello and its socket; the target that a worker is |
+//! | `attach`, `departure` | how nodes come and go |
+//! | `node` | one attached agent or worker |
+//! | `lease`, `renewals` | the server's side of a node's lease, and when it is renewed |
+//! | `targets`, `roster`, `peak` | who can be hit, with indexes; how large a group lately was |
+//! | `dispatch` | orders on their way to nodes |
+//! | `ledger` | the port by which news of actions goes up |
+//! | `losses` | counters |
+
+mod attach;
+mod departure;
+mod dispatch;
+mod identity;
+mod lease;
+mod ledger;
+mod losses;
+mod mailbox;
+mod node;
+mod peak;
+mod renewals;
+mod roster;
+mod session;
+mod stream;
+mod targets;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{Agent, AgentMessage, Platform, Selector, Target, platform::health::State as Health},
+};
+use tokio::{task::AbortHandle, time::Instant};
+use tonic::Streaming;
+
+pub(crate) use dispatch::is_over;
+pub use dispatch::{Dispatcher, Order, Sent, Unreached};
+pub use ledger::{Ledger, Left, Standing};
+pub use losses::Losses;
+pub use node::Node;
+pub(crate) use roster::GroupView;
+pub use stream::AttachStream;
+
+use crate::{event::Bus, listen::PeerInfo, store::Store};
+use renewals::Renewals;
+use roster::Roster;
+use session::Session;
+
+/// Platforms that there are, whether or not an agent offers them at the moment.
+pub const PLATFORMS: [&str; 3] = ["WorkerPlatform", "HostPlatform", "ProcessPlatform"];
+
+/// Times that the fleet goes by.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What a node holds ends this long after the last sign of life of the server.
+    pub lease: Duration,
+    /// How long an order may take to be acknowledged.
+    pub start_timeout: Duration,
+    /// How long the largest size of a group counts.
+    pub survivor_window: Duration,
+}
+
+/// See the module.
+pub struct Fleet {
+    settings: Settings,
+    store: Store,
+    bus: Arc<Bus>,
+    /// What was lost or refused.
+    pub losses: Losses,
+    epoch: AtomicU64,
+    stopping: AtomicBool,
+    state: Mutex<State>,
+    renewals: Arc<Renewals>,
+    ledger: OnceLock<Arc<dyn Ledger>>,
+    renewing: OnceLock<AbortHandle>,
+}
+
+#[derive(Debug)]
+struct State {
+    nodes: HashMap<String, Arc<Node>>,
+    roster: Roster,
+}
+
+impl Fleet {
+    /// An empty fleet, and the one right to start actions in it. It takes nodes once it is started.
+    pub fn new(settings: Settings, store: Store, bus: Arc<Bus>, epoch: u64) -> (Arc<Self>, Dispatcher) {
+        let fleet = Arc::new(Self {
+            settings,
+            store,
+            bus,
+            losses: Losses::default(),
+            epoch: AtomicU64::new(epoch),
+            stopping: AtomicBool::new(false),
+            state: Mutex::new(State { nodes: HashMap::new(), roster: Roster::new(settings.survivor_window) }),
+            renewals: Arc::default(),
+            ledger: OnceLock::new(),
+            renewing: OnceLock::new(),
+        });
+        (fleet.clone(), Dispatcher { fleet })
+    }
+
+    /// Begins to renew leases and to send news of actions there. Once.
+    pub fn start(self: &Arc<Self>, ledger: Arc<dyn Ledger>) {
+        if self.ledger.set(ledger).is_ok() {
+            let task = tokio::spawn(Self::keep_renewing(Arc::downgrade(self), self.renewals.clone()));
+            let _ = self.renewing.set(task.abort_handle());
+        }
+    }
+
+    /// A node's stream: what it sends is taken in as the answer is polled.
+    pub fn attach_stream(self: &Arc<Self>, inbound: Streaming<AgentMessage>, peer: PeerInfo) -> AttachStream {
+        AttachStream::new(inbound, Session::new(self.clone(), peer))
+    }
+
+    /// Times that it goes by.
+    pub const fn settings(&self) -> Settings {
+        self.settings
+    }
+
+    /// This server's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    /// The targets that a selector means and that can be hit, ordered by name.
+    ///
+    /// # Errors
+    /// [`Code::UnknownPlatform`]; [`Code::Ambiguous`]: the group is on several platforms.
+    pub fn roster(&self, selector: &Selector) -> Result<Vec<Arc<Target>>, Problem> {
+        let platform = selector.platform_type.as_str();
+        let state = self.state();
+        let offered = |node: &Arc<Node>| node.hello.platforms.iter().any(|offered| offered == platform);
+        if !platform.is_empty() && !PLATFORMS.contains(&platform) && !state.nodes.values().any(offered) {
+            return Err(Problem::new(Code::UnknownPlatform, format!("there is no platform {platform:?}"))
+                .hint(format!("there are {}", PLATFORMS.join(", "))));
+        }
+        state.roster.select(selector)
+    }
+
+    /// The target of an id, of a unique name, or of `process/HOST/RULE` where that matches exactly one.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchTarget`], [`Code::Ambiguous`] with candidates, [`Code::AgentUnreachable`].
+    pub fn resolve(&self, target: &str) -> Result<Arc<Target>, Problem> {
+        self.state().roster.resolve(target)
+    }
+
+    /// A target that can be hit, by its id.
+    pub(crate) fn target(&self, id: &str) -> Option<Arc<Target>> {
+        self.state().roster.get(id).cloned()
+    }
+
+    /// The group of a target; `None` for one that belongs to none.
+    pub(crate) fn group_of(&self, target: &Target) -> Option<GroupView> {
+        self.state().roster.group_of(target, Instant::now())
+    }
+
+    /// Targets that can be hit.
+    pub fn target_count(&self) -> usize {
+        self.state().roster.all().count()
+    }
+
+    /// Every node that is attached, or whose lease is not over, ordered by connection.
+    pub fn agents(&self) -> Vec<Agent> {
+        let nodes: Vec<_> = {
+            let state = self.state();
+            state.nodes.values().map(|node| (node.clone(), state.roster.count_of(node.id()))).collect()
+        };
+        let mut agents: Vec<_> = nodes.into_iter().map(|(node, targets)| node.view(targets)).collect();
+        agents.sort_by_key(|agent| agent.connection_id);
+        agents
+    }
+
+    /// The kinds of targets, and how well they can be seen.
+    pub fn platforms(&self) -> Vec<Platform> {
+        let (nodes, targets): (Vec<_>, Vec<_>) = {
+            let state = self.state();
+            (state.nodes.values().cloned().collect(), state.roster.all().cloned().collect())
+        };
+        let mut found: BTreeMap<String, (Platform, BTreeSet<String>)> = BTreeMap::new();
+        for target in &targets {
+            let (platform, groups) = found.entry(target.platform_type.clone()).or_default();
+            platform.targets += 1;
+            if !target.aggregation_identifier.is_empty() {
+                groups.insert(target.aggregation_identifier.clone());
+            }
+        }
+        for node in nodes.iter().filter(|node| node.is_attached()) {
+            let worker = node.is_worker().then(|| "WorkerPlatform".to_owned());
+            for name in node.hello.platforms.iter().cloned().chain(worker).collect::<BTreeSet<_>>() {
+                found.entry(name).or_default().0.agents += 1;
+            }
+            for problem in &node.live().problems {
+                let (platform, _) = found.entry(problem.platform_type.clone()).or_default();
+                platform.problems.push(format!("{}: {}", node.id(), problem.message));
+            }
+        }
+        found.into_iter().map(|(name, (platform, groups))| judged(name, platform, groups)).collect()
+    }
+
+    /// Takes no node any more, and ends all streams: whoever was attached comes again once a server is back.
+    pub fn stop_taking(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        let nodes: Vec<_> = self.state().nodes.values().cloned().collect();
+        for node in nodes {
+            node.mailbox().close(attach::stopping());
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `None` before the start, when nothing is attached yet.
+    fn ledger(&self) -> Option<&dyn Ledger> {
+        self.ledger.get().map(AsRef::as_ref)
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if let Some(task) = self.renewing.get() {
+            task.abort();
+        }
+    }
+}
+
+fn judged(name: String, mut platform: Platform, groups: BTreeSet<String>) -> Platform {
+    let health = match (platform.problems.len(), platform.targets) {
+        (0, 1..) => Health::Ok,
+        (problems, 0) if problems > 0 && problems >= platform.agents as usize => Health::Failed,
+        _ => Health::Degraded,
+    };
+    platform.platform_type = name;
+    platform.health = health.into();
+    platform.groups = groups.into_iter().collect();
+    platform.problems.sort();
+    platform
+}

@@ -1,0 +1,300 @@
+//! Who can be hit, now: every target with its indexes. Pure: the caller brings the time and tells watchers.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{Selector, Target},
+};
+use tokio::time::Instant;
+
+use super::peak::Peak;
+
+/// (platform, aggregation identifier).
+type GroupKey = (String, String);
+
+/// Names listed in a message about an ambiguity.
+const LISTED: usize = 5;
+
+#[derive(Debug)]
+struct Entry {
+    target: Arc<Target>,
+    /// Its node is attached. One that is not can not be hit, but is still known.
+    reachable: bool,
+}
+
+#[derive(Debug, Default)]
+struct Group {
+    /// Ids of those that are reachable.
+    members: BTreeSet<String>,
+    peak: Peak,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Roster {
+    entries: HashMap<String, Entry>,
+    names: HashMap<String, BTreeSet<String>>,
+    groups: HashMap<GroupKey, Group>,
+    nodes: HashMap<String, HashSet<String>>,
+    /// How long the largest size of a group counts.
+    window: Duration,
+}
+
+/// What an upsert changed.
+#[derive(Debug, PartialEq)]
+pub(super) enum Change {
+    /// Nobody had it, or its node was away.
+    Added,
+    /// Another life of the target, the earlier one is over.
+    Reborn(Arc<Target>),
+    /// The same target, seen anew.
+    Updated,
+}
+
+/// A group as the safety rules see it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct GroupView {
+    /// Those that are reachable, in no order.
+    pub(crate) members: Vec<Arc<Target>>,
+    /// Its largest size within the survivors' window.
+    pub(crate) peak: usize,
+}
+
+impl Roster {
+    pub(super) fn new(window: Duration) -> Self {
+        Self {
+            entries: HashMap::new(),
+            names: HashMap::new(),
+            groups: HashMap::new(),
+            nodes: HashMap::new(),
+            window,
+        }
+    }
+
+    /// Takes a target in.
+    ///
+    /// # Errors
+    /// The agent that offers a target of this id already.
+    pub(super) fn upsert(&mut self, target: Arc<Target>, now: Instant) -> Result<Change, String> {
+        let known = self.entries.get(&target.id);
+        if let Some(known) = known
+            && known.reachable
+            && known.target.agent_id != target.agent_id
+        {
+            return Err(known.target.agent_id.clone());
+        }
+        let change = match known {
+            Some(Entry { target: known, reachable: true }) if known.incarnation == target.incarnation => {
+                Change::Updated
+            }
+            Some(Entry { target: known, reachable: true }) => Change::Reborn(known.clone()),
+            _ => Change::Added,
+        };
+        if known.is_some() {
+            self.remove(&target.id.clone(), now);
+        }
+        self.names.entry(target.name.clone()).or_default().insert(target.id.clone());
+        self.nodes.entry(target.agent_id.clone()).or_default().insert(target.id.clone());
+        self.join(&target, now);
+        self.entries.insert(target.id.clone(), Entry { target, reachable: true });
+        Ok(change)
+    }
+
+    /// Forgets a target. Gives it if it was reachable.
+    pub(super) fn remove(&mut self, id: &str, now: Instant) -> Option<Arc<Target>> {
+        let entry = self.entries.remove(id)?;
+        let target = entry.target;
+        forget(&mut self.names, &target.name, |ids| {
+            ids.remove(id);
+            ids.is_empty()
+        });
+        forget(&mut self.nodes, &target.agent_id, |ids| {
+            ids.remove(id);
+            ids.is_empty()
+        });
+        if entry.reachable {
+            self.leave(&target, now);
+        }
+        entry.reachable.then_some(target)
+    }
+
+    /// The node is away: its targets stay known, but can not be hit. Gives those that could be.
+    pub(super) fn hide(&mut self, node: &str, now: Instant) -> Vec<Arc<Target>> {
+        let mut hidden = Vec::new();
+        for id in self.nodes.get(node).into_iter().flatten() {
+            if let Some(entry) = self.entries.get_mut(id)
+                && entry.reachable
+            {
+                entry.reachable = false;
+                hidden.push(entry.target.clone());
+            }
+        }
+        for target in &hidden {
+            self.leave(target, now);
+        }
+        hidden
+    }
+
+    /// Ids of a node's targets.
+    pub(super) fn of_node(&self, node: &str) -> Vec<String> {
+        self.nodes.get(node).into_iter().flatten().cloned().collect()
+    }
+
+    /// Whether this target is the node's.
+    pub(super) fn belongs(&self, id: &str, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|ids| ids.contains(id))
+    }
+
+    /// How many targets a node has.
+    pub(super) fn count_of(&self, node: &str) -> usize {
+        self.nodes.get(node).map_or(0, HashSet::len)
+    }
+
+    /// A reachable target by its id.
+    pub(super) fn get(&self, id: &str) -> Option<&Arc<Target>> {
+        self.entries.get(id).filter(|entry| entry.reachable).map(|entry| &entry.target)
+    }
+
+    /// All reachable targets, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Target>> {
+        self.entries.values().filter(|entry| entry.reachable).map(|entry| &entry.target)
+    }
+
+    /// The target of an id, of a unique name, or of `process/HOST/RULE` where that matches exactly one.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchTarget`], [`Code::Ambiguous`] with candidates, [`Code::AgentUnreachable`].
+    pub(super) fn resolve(&self, wanted: &str) -> Result<Arc<Target>, Problem> {
+        let mut found = self.matches(wanted);
+        found.sort_by(|a, b| a.target.id.cmp(&b.target.id));
+        match found[..] {
+            [entry] if entry.reachable => Ok(entry.target.clone()),
+            [entry] => {
+                let message =
+                    format!("agent {:?} of target {wanted:?} is not connected", entry.target.agent_id);
+                Err(Problem::new(Code::AgentUnreachable, message)
+                    .hint("kittyctl agent list shows which agents are"))
+            }
+            [] => Err(Problem::new(Code::NoSuchTarget, format!("there is no target {wanted:?}"))
+                .hint("kittyctl target list shows those there are")),
+            _ => {
+                let ids: Vec<_> = found.iter().take(LISTED).map(|entry| entry.target.id.as_str()).collect();
+                let more = found.len().saturating_sub(LISTED);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let message = format!("{wanted:?} fits {} targets: {}{more}", found.len(), ids.join(", "));
+                Err(Problem::new(Code::Ambiguous, message).hint("name one by its id"))
+            }
+        }
+    }
+
+    fn matches(&self, wanted: &str) -> Vec<&Entry> {
+        if let Some(entry) = self.entries.get(wanted) {
+            return vec![entry];
+        }
+        let entry = |id: &String| self.entries.get(id);
+        if let Some(ids) = self.names.get(wanted) {
+            // A name that only one reachable target has is unique enough.
+            let named: Vec<_> = ids.iter().filter_map(entry).collect();
+            let reachable: Vec<_> = named.iter().copied().filter(|entry| entry.reachable).collect();
+            return if reachable.is_empty() { named } else { reachable };
+        }
+        let Some((host, rule)) = wanted.strip_prefix("process/").and_then(|rest| rest.split_once('/')) else {
+            return Vec::new();
+        };
+        let group = self.groups.get(&("ProcessPlatform".to_owned(), rule.to_owned()));
+        let members = group.into_iter().flat_map(|group| &group.members).filter_map(entry);
+        members.filter(|entry| entry.target.host == host || entry.target.agent_id == host).collect()
+    }
+
+    /// The reachable targets that a selector means, ordered by name and id.
+    ///
+    /// # Errors
+    /// [`Code::UnknownPlatform`]; [`Code::Ambiguous`]: the group is on several platforms.
+    pub(super) fn select(&self, selector: &Selector) -> Result<Vec<Arc<Target>>, Problem> {
+        let Selector { platform_type: platform, aggregation_identifier: group, labels } = selector;
+        let fits = |target: &Target| labels.iter().all(|(key, value)| target.labels.get(key) == Some(value));
+        let mut found: Vec<Arc<Target>> = if group.is_empty() {
+            let of_platform =
+                |target: &&Arc<Target>| platform.is_empty() || target.platform_type == *platform;
+            self.all().filter(of_platform).filter(|target| fits(target)).cloned().collect()
+        } else {
+            let key = self.group_key(platform, group)?;
+            let members = key.and_then(|key| self.groups.get(&key)).into_iter().flat_map(|g| &g.members);
+            members.filter_map(|id| self.get(id)).filter(|target| fits(target)).cloned().collect()
+        };
+        found.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+        Ok(found)
+    }
+
+    fn group_key(&self, platform: &str, group: &str) -> Result<Option<GroupKey>, Problem> {
+        if !platform.is_empty() {
+            return Ok(Some((platform.to_owned(), group.to_owned())));
+        }
+        let mut keys: Vec<_> = self
+            .groups
+            .iter()
+            .filter(|(key, g)| key.1 == group && !g.members.is_empty())
+            .map(|(key, _)| key)
+            .collect();
+        keys.sort();
+        match keys[..] {
+            [] => Ok(None),
+            [key] => Ok(Some(key.clone())),
+            _ => {
+                let platforms: Vec<_> = keys.iter().map(|key| key.0.as_str()).collect();
+                let message = format!("group {group:?} is on several platforms: {}", platforms.join(", "));
+                Err(Problem::new(Code::Ambiguous, message).hint("name one with --platform"))
+            }
+        }
+    }
+
+    /// The group that a target belongs to; `None` for one that belongs to none.
+    pub(super) fn group_of(&self, target: &Target, now: Instant) -> Option<GroupView> {
+        let key = key(target)?;
+        let group = self.groups.get(&key)?;
+        let members: Vec<_> = group.members.iter().filter_map(|id| self.get(id)).cloned().collect();
+        let peak = group.peak.within(self.window, now).max(members.len());
+        Some(GroupView { members, peak })
+    }
+
+    fn join(&mut self, target: &Target, now: Instant) {
+        let Some(key) = key(target) else { return };
+        let group = self.groups.entry(key).or_default();
+        group.members.insert(target.id.clone());
+        group.peak.record(group.members.len(), self.window, now);
+    }
+
+    fn leave(&mut self, target: &Target, now: Instant) {
+        let Some(key) = key(target) else { return };
+        let Some(group) = self.groups.get_mut(&key) else { return };
+        group.peak.record(group.members.len(), self.window, now);
+        group.members.remove(&target.id);
+        group.peak.record(group.members.len(), self.window, now);
+    }
+
+    /// Forgets groups that nobody has belonged to for as long as the window.
+    pub(super) fn prune(&mut self, now: Instant) {
+        let window = self.window;
+        self.groups.retain(|_, group| !group.members.is_empty() || group.peak.within(window, now) > 0);
+    }
+}
+
+fn key(target: &Target) -> Option<GroupKey> {
+    let group = &target.aggregation_identifier;
+    (!group.is_empty()).then(|| (target.platform_type.clone(), group.clone()))
+}
+
+/// Changes the entry of a key, and drops it when the change says that it is empty.
+fn forget<V>(map: &mut HashMap<String, V>, key: &str, change: impl FnOnce(&mut V) -> bool) {
+    if map.get_mut(key).is_some_and(change) {
+        map.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The halt's latch: a file beside the store, fsynced, so that a halt works with the store broken and
+//! survives a restart.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use chaos_kitty::{Code, Problem};
+
+/// See the module. Without a path (tests, stores in memory) it is kept in memory only.
+#[derive(Debug)]
+pub(super) struct Latch {
+    path: Option<PathBuf>,
+    since: Option<SystemTime>,
+}
+
+impl Latch {
+    /// Set if the file is there: since it was last written.
+    ///
+    /// # Errors
+    /// It can not be told whether the file is there.
+    pub(super) fn open(path: Option<PathBuf>) -> Result<Self, Problem> {
+        let since = match &path {
+            Some(path) => match fs::metadata(path) {
+                Ok(file) => Some(file.modified().unwrap_or_else(|_| SystemTime::now())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(failed(path, "reading", &error)),
+            },
+            None => None,
+        };
+        Ok(Self { path, since })
+    }
+
+    /// Since when it is set.
+    pub(super) const fn since(&self) -> Option<SystemTime> {
+        self.since
+    }
+
+    /// Sets it. It is set in memory even when the file could not be written.
+    pub(super) fn set(&mut self, reason: &str) -> Result<(), Problem> {
+        self.since.get_or_insert_with(SystemTime::now);
+        let Some(path) = &self.path else { return Ok(()) };
+        write(path, reason).map_err(|error| failed(path, "writing", &error))
+    }
+
+    /// Clears it. False if it was not set. It stays set when the file could not be removed.
+    pub(super) fn clear(&mut self) -> Result<bool, Problem> {
+        if self.since.is_none() {
+            return Ok(false);
+        }
+        if let Some(path) = &self.path {
+            match fs::remove_file(path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(failed(path, "removing", &error)),
+            }
+            sync_folder(path).map_err(|error| failed(path, "removing", &error))?;
+        }
+        self.since = None;
+        Ok(true)
+    }
+}
+
+fn write(path: &Path, reason: &str) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(reason.as_bytes())?;
+    file.sync_all()?;
+    sync_folder(path)
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
+fn failed(path: &Path, doing: &str, error: &io::Error) -> Problem {
+    Problem::new(Code::StoreUnavailable, format!("{doing} the halt's latch {}: {error}", path.display()))
+        .hint("make its folder writable")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latch_that_is_set_is_found_set_by_the_next_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Some(folder.path().join("halted"));
+        let mut latch = Latch::open(path.clone()).unwrap();
+        assert!(latch.since().is_none());
+        assert_eq!(latch.clear(), Ok(false));
+        latch.set("fire").unwrap();
+        let mut again = Latch::open(path.clone()).unwrap();
+        assert!(again.since().is_some());
+        assert_eq!(again.clear(), Ok(true));
+        assert!(Latch::open(path).unwrap().since().is_none());
+    }
+
+    #[test]
+    fn a_latch_whose_file_can_not_be_written_holds_in_memory_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut latch = Latch::open(Some(folder.path().join("gone/halted"))).unwrap();
+        let problem = latch.set("fire").unwrap_err();
+        assert!(problem.message.contains("gone/halted"), "{problem}");
+        assert!(latch.since().is_some());
+    }
+}
