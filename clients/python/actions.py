@@ -156,7 +156,7 @@ def delay(wanted, length, worker):
 
 
 def kill(wanted):
-    name = (wanted.signal or "TERM").removeprefix("SIG")
+    name = (wanted.signal or "TERM").upper().removeprefix("SIG")
     try:
         number = signal.Signals(int(name)) if name.isdigit() else signal.Signals["SIG" + name]
     except (KeyError, ValueError):
@@ -166,6 +166,8 @@ def kill(wanted):
 
     def body(hold, _started):
         hold.acknowledged.wait(0.5)
+        if hold.ended():
+            raise Refused(62005, "the signal was not sent: the order was taken back")
         os.kill(os.getpid(), number)
         return Result(kill=action_pb2.KillResult(signal=number.name.removeprefix("SIG"), pids=[os.getpid()]))
 

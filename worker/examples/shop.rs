@@ -8,10 +8,9 @@
 
 use std::{error::Error, io::Write, net::SocketAddr};
 
-use axum::{Router, extract::Query, http::StatusCode, routing::get};
-use chaos_kitty_worker::{Endpoint, Worker, inject, inject_async};
+use axum::{Router, extract::Path, http::StatusCode, routing::get};
+use chaos_kitty_worker::{Endpoint, Injected, Worker, inject_async};
 use clap::Parser;
-use serde_json::json;
 
 /// A small web shop that lets ChaosKitty play with it.
 #[derive(Parser)]
@@ -39,26 +38,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server = Endpoint::lookup(args.server.as_deref(), true)?;
     let worker = Worker::builder(args.name).group(args.group).label("tier", "web").connect_to(server)?;
 
-    let app = Router::new()
-        .route("/", get(catalogue))
-        .route("/buy", get(buy))
-        .layer(worker.layer("http")) // requests wait or fail here; routes below are left alone
-        .route("/health", get(|| async { "ok\n" }));
+    let guarded = Router::new().route("/", get(catalogue)).layer(worker.layer("http"));
+    let app = guarded.route("/buy/{item}", get(buy)).route("/health", get(async || "ok\n"));
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     writeln!(std::io::stdout(), "listening on http://{}", listener.local_addr()?)?;
     axum::serve(listener, app).await?;
     Ok(())
 }
 
-/// The whole catalogue: a little work for the processor, and a guarded call.
-async fn catalogue() -> Result<String, (StatusCode, String)> {
-    inject_async("db").await.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?;
-    let total: u64 = (1..=1000u64).map(|cents| cents * cents % 97).sum();
-    Ok(format!("1000 toys for cats, {total} cents together\n"))
+/// The whole catalogue: a little work for the processor. Its requests wait or fail in the layer.
+async fn catalogue() -> String {
+    let cents: u64 = (1..=1000u64).map(|toy| toy * toy % 97).sum();
+    format!("1000 toys for cats, {cents} cents together\n")
 }
 
-/// What one item costs: a guarded point in code that is not async.
-async fn buy(Query(item): Query<Vec<(String, u32)>>) -> Result<String, (StatusCode, String)> {
-    inject("stock").map_err(|error| (StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
-    Ok(json!({ "bought": item.len() }).to_string() + "\n")
+/// Buys one of them: the call to the stock is guarded by itself.
+async fn buy(Path(item): Path<u32>) -> Result<String, (StatusCode, String)> {
+    let left = take_from_stock(item).await.map_err(|error| (StatusCode::BAD_GATEWAY, error.to_string()))?;
+    Ok(format!("yours; {left} left\n"))
+}
+
+async fn take_from_stock(item: u32) -> Result<u32, Injected> {
+    inject_async("db").await?;
+    Ok(item % 7)
 }

@@ -6,6 +6,7 @@ use chaos_kitty::{
     Problem,
     client::TlsFiles,
     endpoint::Endpoint,
+    hello::{check_hello, check_id},
     limits,
     v1::{Hello, action_kind::Name as Kind, agent_role::Name as Role},
 };
@@ -18,10 +19,8 @@ use crate::{
     procfs,
 };
 
-/// Hex digits that set the processes of one name apart, and the dash before them.
-const SUFFIX: usize = 9;
-/// Longest group, label key and label value, in bytes.
-const TEXT_BYTES: usize = 256;
+/// Hex digits that set the processes of one name apart.
+const SUFFIX: usize = 8;
 
 /// Describes a worker. Made by [`Worker::builder`].
 #[derive(Debug)]
@@ -109,8 +108,12 @@ impl Builder {
     /// # Errors
     /// [`chaos_kitty::Code::InvalidArgument`] for a name, group or label that can not be used.
     pub fn connect_to(self, endpoint: Endpoint) -> Result<Worker, Problem> {
-        self.check()?;
+        check_id("name", &self.name)?;
+        if self.labels.keys().any(String::is_empty) {
+            return Err(Problem::invalid("labels", "a key is empty"));
+        }
         let hello = self.hello();
+        check_hello(&hello)?;
         let executor = self.executor.or_else(|| Handle::try_current().ok());
         Worker::start(Setup {
             endpoint,
@@ -123,30 +126,12 @@ impl Builder {
         })
     }
 
-    fn check(&self) -> Result<(), Problem> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        let longest = limits::AGENT_ID_BYTES - SUFFIX;
-        if self.name.is_empty() || self.name.len() > longest || !self.name.chars().all(plain) {
-            let what = format!("{:?} is not 1 to {longest} letters, digits, '.', '_' or '-'", self.name);
-            return Err(Problem::invalid("name", what));
-        }
-        text("group", &self.group)?;
-        for (key, value) in &self.labels {
-            if key.is_empty() {
-                return Err(Problem::invalid("label", "a key is empty"));
-            }
-            text("label", key)?;
-            text("label", value)?;
-        }
-        Ok(())
-    }
-
     fn hello(&self) -> Hello {
         let all = [Kind::Delay, Kind::Kill, Kind::Memory, Kind::Cpu, Kind::Gc, Kind::Error];
         let can = |kind: &Kind| *kind != Kind::Gc || gc::supported(self.collector.is_some());
         let unique = uuid::Uuid::new_v4().simple().to_string();
         Hello {
-            agent_id: format!("{}-{}", self.name, &unique[..SUFFIX - 1]),
+            agent_id: format!("{}-{}", self.name, &unique[..SUFFIX]),
             host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,12 +146,4 @@ impl Builder {
             ..Default::default()
         }
     }
-}
-
-fn text(field: &str, value: &str) -> Result<(), Problem> {
-    if value.len() > TEXT_BYTES || value.chars().any(char::is_control) {
-        let what = format!("{value:?} is over {TEXT_BYTES} bytes or has control characters");
-        return Err(Problem::invalid(field, what));
-    }
-    Ok(())
 }

@@ -110,9 +110,12 @@ impl Faults {
             reports: self.reports.clone(),
             log: self.log.clone(),
         };
-        job.spawn().inspect_err(|_| {
-            self.active.remove(&start.action_id);
-        })
+        if let Err(problem) = job.spawn() {
+            let mut failed = report(&start.action_id, &start.target_id, State::Failed);
+            failed.problem = Some(problem.into());
+            self.reported(failed);
+        }
+        Ok(())
     }
 
     fn has_room_for(&self, order: &Order) -> Result<(), Problem> {

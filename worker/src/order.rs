@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chaos_kitty::{
     Code, Problem, limits,
+    signal::Signal,
     v1::{self, action::Kind, delay::Mode},
 };
-use rustix::process::Signal;
 
 /// An action that can be carried out as it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -170,59 +170,13 @@ fn rule(error: &v1::RaiseError) -> Result<FailureRule, Problem> {
     Ok(FailureRule { message, probability, count: error.count, point: error.point.clone() })
 }
 
-const SIGNALS: [(&str, Signal); 31] = [
-    ("HUP", Signal::HUP),
-    ("INT", Signal::INT),
-    ("QUIT", Signal::QUIT),
-    ("ILL", Signal::ILL),
-    ("TRAP", Signal::TRAP),
-    ("ABRT", Signal::ABORT),
-    ("BUS", Signal::BUS),
-    ("FPE", Signal::FPE),
-    ("KILL", Signal::KILL),
-    ("USR1", Signal::USR1),
-    ("SEGV", Signal::SEGV),
-    ("USR2", Signal::USR2),
-    ("PIPE", Signal::PIPE),
-    ("ALRM", Signal::ALARM),
-    ("TERM", Signal::TERM),
-    ("STKFLT", Signal::STKFLT),
-    ("CHLD", Signal::CHILD),
-    ("CONT", Signal::CONT),
-    ("STOP", Signal::STOP),
-    ("TSTP", Signal::TSTP),
-    ("TTIN", Signal::TTIN),
-    ("TTOU", Signal::TTOU),
-    ("URG", Signal::URG),
-    ("XCPU", Signal::XCPU),
-    ("XFSZ", Signal::XFSZ),
-    ("VTALRM", Signal::VTALARM),
-    ("PROF", Signal::PROF),
-    ("WINCH", Signal::WINCH),
-    ("IO", Signal::IO),
-    ("PWR", Signal::POWER),
-    ("SYS", Signal::SYS),
-];
-
-/// A signal's name, without SIG.
-pub(crate) fn signal_name(signal: Signal) -> &'static str {
-    SIGNALS.iter().find(|(_, known)| *known == signal).map_or("?", |(name, _)| name)
-}
-
 fn signal(text: &str) -> Result<Signal, Problem> {
-    let name = if text.is_empty() { "TERM" } else { text.strip_prefix("SIG").unwrap_or(text) };
-    let number = text.parse::<i32>().ok();
-    let found = SIGNALS.iter().find(|(known, signal)| *known == name || Some(signal.as_raw()) == number);
-    match found {
-        None => Err(Problem::invalid("action.kill.signal", format!("{text} is not a signal"))
-            .hint("name one, e.g. TERM, KILL or 15")),
-        Some((_, Signal::STOP | Signal::TSTP | Signal::TTIN | Signal::TTOU)) => Err(Problem::new(
-            Code::Unsupported,
-            "a worker that stops itself has nobody to let it go on when the lease is over",
-        )
-        .hint("use the delay action")),
-        Some((_, signal)) => Ok(*signal),
+    let signal = Signal::parse("action.kill.signal", text)?;
+    if matches!(signal.name, "STOP" | "TSTP" | "TTIN" | "TTOU") {
+        let what = "a worker that stops itself has nobody to let it go on when the lease is over";
+        return Err(Problem::new(Code::Unsupported, what).hint("use the delay action"));
     }
+    Ok(signal)
 }
 
 #[cfg(test)]
@@ -264,15 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn signals_are_known_by_name_and_number_and_unknown_ones_are_refused() {
-        for (text, expected) in
-            [("", Signal::TERM), ("KILL", Signal::KILL), ("SIGUSR1", Signal::USR1), ("9", Signal::KILL)]
-        {
-            assert_eq!(signal(text), Ok(expected), "{text}");
-        }
-        for text in ["NOPE", "0", "-1", "64", "kill me", "SIG"] {
-            assert_eq!(signal(text).map_err(|problem| problem.code), Err(Code::InvalidArgument), "{text}");
-        }
+    fn a_signal_is_term_unless_another_is_named_and_an_unknown_one_is_refused() {
+        assert_eq!(signal(""), Ok(Signal::TERM));
+        assert_eq!(signal("SIGUSR1").map(|signal| signal.number), Ok(10));
+        assert_eq!(signal("NOPE").map_err(|problem| problem.code), Err(Code::InvalidArgument));
     }
 
     #[test]

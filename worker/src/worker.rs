@@ -4,7 +4,6 @@ use std::{thread::JoinHandle, time::Duration};
 
 use chaos_kitty::{Problem, v1::UnleashRequest};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_stream::wrappers::ReceiverStream;
 
 use crate::{
     Builder, ChaosLayer, Points, Updates, calls,
@@ -71,12 +70,12 @@ impl Worker {
     /// [`chaos_kitty::Code::ConnectionLost`]: the worker is not attached. What the server refuses the call
     /// for comes as the first update.
     pub async fn unleash(&self, request: UnleashRequest) -> Result<Updates, Problem> {
-        let (reply, updates) = mpsc::channel(calls::UPDATES);
+        let (reply, updates) = calls::channel();
         let (sent, taken) = oneshot::channel();
         let command = Command::Invoke { request: Box::new(request), reply, sent };
         self.commands.send(command).await.map_err(|_| calls::lost())?;
         taken.await.map_err(|_| calls::lost())??;
-        Ok(Updates::new(ReceiverStream::new(updates)))
+        Ok(Updates::new(updates))
     }
 }
 

@@ -5,12 +5,13 @@ use std::{fs, thread, time::Duration};
 use chaos_kitty::{
     Code, Problem,
     lease::boot_time,
+    signal::Signal,
     v1::{KillResult, action_result::Kind as Figures, evidence::Phase},
 };
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Signal as Raw, getpid, kill_process};
 
 use super::{Outcome, Scene};
-use crate::{order::signal_name, procfs, sys};
+use crate::{procfs, sys};
 
 /// Longest wait for the server to know that the order was accepted, before the process may be gone.
 const ACKNOWLEDGE: Duration = Duration::from_millis(500);
@@ -31,7 +32,7 @@ pub(crate) fn check(signal: Signal) -> Result<Disposition, Problem> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     match disposition(&status, signal) {
         Disposition::Ignored => {
-            let what = format!("the process ignores SIG{}", signal_name(signal));
+            let what = format!("the process ignores SIG{}", signal.name);
             Err(Problem::new(Code::AlreadyInState, what).hint("send another signal, e.g. KILL"))
         }
         disposition => Ok(disposition),
@@ -41,9 +42,14 @@ pub(crate) fn check(signal: Signal) -> Result<Disposition, Problem> {
 /// Signals the process itself. Comes back only if the signal did not end it.
 pub(crate) fn kill(signal: Signal, scene: &Scene<'_>) -> Result<Outcome, Problem> {
     let disposition = check(signal)?;
-    let name = signal_name(signal);
+    let name = signal.name;
+    let raw = Raw::from_named_raw(signal.number).ok_or_else(|| Problem::internal(format!("no SIG{name}")))?;
     scene.hold.wait_acknowledged(ACKNOWLEDGE);
-    kill_process(getpid(), signal)
+    if let Some(reason) = scene.hold.ended() {
+        let what = format!("SIG{name} was not sent: the order was taken back ({reason:?})");
+        return Err(Problem::new(Code::OrderTooLate, what));
+    }
+    kill_process(getpid(), raw)
         .map_err(|error| Problem::internal(format!("sending SIG{name} to this very process: {error}")))?;
     if disposition == Disposition::Ends {
         outlive(signal);
@@ -56,7 +62,7 @@ pub(crate) fn kill(signal: Signal, scene: &Scene<'_>) -> Result<Outcome, Problem
 /// shell would report the signal.
 fn outlive(signal: Signal) {
     if std::process::id() == 1 {
-        sys::exit_now(128 + signal.as_raw());
+        sys::exit_now(128 + signal.number);
     }
     let until = boot_time() + LOOK;
     while boot_time() < until {
@@ -65,15 +71,15 @@ fn outlive(signal: Signal) {
 }
 
 fn disposition(status: &str, signal: Signal) -> Disposition {
-    let bit = 1u64 << (signal.as_raw() - 1);
+    let bit = 1u64 << (signal.number - 1);
     let set = |name| {
         let mask = procfs::field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
         mask.unwrap_or_default() & bit != 0
     };
-    match signal {
+    match signal.name {
         _ if set("SigCgt") => Disposition::Handled,
         _ if set("SigIgn") => Disposition::Ignored,
-        Signal::CHILD | Signal::CONT | Signal::URG | Signal::WINCH => Disposition::Passes,
+        "CHLD" | "CONT" | "URG" | "WINCH" => Disposition::Passes,
         _ => Disposition::Ends,
     }
 }
@@ -85,10 +91,11 @@ mod tests {
     #[test]
     fn what_a_signal_does_is_read_from_the_kernels_masks() {
         let status = "Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n";
-        assert_eq!(disposition(status, Signal::PIPE), Disposition::Ignored);
-        assert_eq!(disposition(status, Signal::TERM), Disposition::Handled);
-        assert_eq!(disposition(status, Signal::INT), Disposition::Handled);
-        assert_eq!(disposition(status, Signal::KILL), Disposition::Ends);
-        assert_eq!(disposition(status, Signal::WINCH), Disposition::Passes);
+        let of = |name| disposition(status, Signal::parse("signal", name).unwrap());
+        assert_eq!(of("PIPE"), Disposition::Ignored);
+        assert_eq!(of("TERM"), Disposition::Handled);
+        assert_eq!(of("INT"), Disposition::Handled);
+        assert_eq!(of("KILL"), Disposition::Ends);
+        assert_eq!(of("WINCH"), Disposition::Passes);
     }
 }

@@ -4,7 +4,8 @@
 mod session;
 
 use std::{
-    future::Future,
+    convert::Infallible,
+    future::{Future, pending},
     pin::pin,
     sync::{Arc, mpsc as blocking},
     thread::{self, JoinHandle},
@@ -160,7 +161,7 @@ impl Control {
                 Ended::Refused(problem) => {
                     tracing::error!(%problem, "the server will not have this worker; it does not try again");
                     self.state.send_replace(State::Refused(problem));
-                    let Err(Leave) = self.tend(std::future::pending::<()>()).await else { continue };
+                    let Err(Leave) = self.tend(pending::<Infallible>()).await;
                     break;
                 }
                 Ended::Lost(problem) => self.detached(&problem),

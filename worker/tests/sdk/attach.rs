@@ -174,3 +174,26 @@ async fn a_call_whose_connection_is_lost_ends_with_an_error_and_not_silently() {
     assert_eq!(problem.code, Code::ConnectionLost);
     assert!(soon("the end", updates.next()).await.is_none());
 }
+
+#[tokio::test]
+async fn a_caller_that_does_not_read_is_told_what_it_lost() {
+    let mut peer = Peer::start();
+    let worker = worker("sleepy").0.connect_to(peer.endpoint()).unwrap();
+    let mut session = peer.attached().await;
+    eventually("attached", || matches!(worker.state(), State::Attached { .. })).await;
+    let mut updates = worker.unleash(UnleashRequest::default()).await.unwrap();
+    let (call, _) = session.invoke().await;
+    for number in 0..300 {
+        session.update(call, &number.to_string()).await;
+    }
+    assert!(session.answers(1).await, "all of them have come");
+    let mut read = 0;
+    let problem = loop {
+        match soon("the rest", updates.next()).await.unwrap() {
+            Ok(_) => read += 1,
+            Err(problem) => break problem,
+        }
+    };
+    assert_eq!((problem.code, read), (Code::FellBehind, 256));
+    assert!(soon("the end", updates.next()).await.is_none());
+}
