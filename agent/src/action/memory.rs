@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use chaos_kitty::{
-    Problem,
+    Code, Problem,
     v1::{self, MemoryResult, action_result, evidence::Phase},
 };
 use chaos_kitty_guard::{Process, Undo, message::Reverted};
@@ -11,6 +11,7 @@ use futures_util::future::{BoxFuture, FutureExt};
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
 use crate::{
+    host::membership,
     platform::Subject,
     stress::{
         memory::{available, resident, room},
@@ -52,7 +53,10 @@ impl Memory {
     }
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
-        room(self.target.map_or_else(std::process::id, |target| target.pid), self.size)?;
+        let pid = self.target.map_or_else(std::process::id, |target| target.pid);
+        let memberships = membership::of(pid)
+            .map_err(|_| Problem::new(Code::TargetGone, format!("process {pid} is gone")))?;
+        room(&memberships, self.size)?;
         let arguments = ["memory".to_owned(), self.size.to_string()];
         let stressor = Stressor::spawn(&arguments, Stdio::piped())?;
         let undos = vec![Undo::EndProcesses { processes: vec![stressor.process()] }];
@@ -87,7 +91,7 @@ impl Memory {
         figures.resident_bytes = seen;
         if seen < self.size {
             let what = format!("{seen} bytes of {} are resident", self.size);
-            return Err(Problem::new(chaos_kitty::Code::TargetLimit, what)
+            return Err(Problem::new(Code::TargetLimit, what)
                 .hint("the host swaps, or the out-of-memory killer was at work: ask for less"));
         }
         Ok(vec![evidence(Phase::During, "resident bytes", seen)])

@@ -6,10 +6,10 @@ use chaos_kitty::{Code, Problem};
 use chaos_kitty_guard::clock::boot_time;
 
 use super::{GRACE, mapping::Mapping, released, spawn::Said};
-use crate::host::membership;
+use crate::host::membership::{self, Membership};
 
 /// Made resident at a time, between two looks at the limits.
-const STEP: usize = 16 << 20;
+const STEP: usize = 64 << 20;
 
 /// Left to everybody else, below every limit and on the host.
 pub(crate) const RESERVE: u64 = 16 << 20;
@@ -17,11 +17,12 @@ pub(crate) const RESERVE: u64 = 16 << 20;
 pub(super) fn run(size: usize) -> io::Result<ExitCode> {
     let Some(release) = released::wait()? else { return Ok(ExitCode::SUCCESS) };
     let began = boot_time();
+    let memberships = membership::of(std::process::id())?;
     let mut mapping = Mapping::reserve(size)?;
     let mut resident = 0;
     while resident < size {
         let step = STEP.min(size - resident);
-        let problem = room(std::process::id(), step as u64).err().or_else(|| {
+        let problem = room(&memberships, step as u64).err().or_else(|| {
             mapping.populate(resident, resident + step).err().map(|error| no_room(resident, &error))
         });
         if let Some(problem) = problem {
@@ -40,16 +41,13 @@ pub(super) fn run(size: usize) -> io::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a process may allocate that many bytes more: by the limits of its cgroups and all above, and by
-/// what the host has left.
+/// Whether a process in these cgroups may allocate that many bytes more: by their limits and those of all
+/// above, and by what the host has left.
 ///
 /// # Errors
 /// [`Code::TargetLimit`] or [`Code::TooMuch`].
-pub(crate) fn room(pid: u32, bytes: u64) -> Result<(), Problem> {
-    let memberships = membership::of(pid).map_err(|error| {
-        Problem::new(Code::TargetGone, format!("the cgroups of process {pid} can not be read: {error}"))
-    })?;
-    if let Some((room, folder)) = membership::memory_headroom(&memberships)
+pub(crate) fn room(memberships: &[Membership], bytes: u64) -> Result<(), Problem> {
+    if let Some((room, folder)) = membership::memory_headroom(memberships)
         && room < bytes.saturating_add(RESERVE)
     {
         let what = format!("{} leaves room for {room} bytes, {bytes} were wanted", folder.display());
