@@ -21,6 +21,7 @@ use crate::{
     api::grpc::Service,
     event::{Bus, Watch},
     fleet::{self, Fleet},
+    listen::Listening,
     operation::{Operations, Port, RosterChange},
     safety::Gate,
     store::Store,
@@ -102,8 +103,8 @@ impl App {
     }
 
     /// Where the server listens, for `GetStatus`. Once.
-    pub fn listens_on(&self, addresses: Vec<String>) {
-        let _ = self.service.listening.set(addresses);
+    pub fn listens_on(&self, listening: Listening) {
+        let _ = self.service.listening.set(listening);
     }
 
     /// Admits nothing more, ends the operations, and ends the streams, so that agents come back to the next

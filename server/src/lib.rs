@@ -2,14 +2,18 @@
 //!
 //! Upper modules may call lower ones, never the other way:
 //! `api` → `operation` → `action` → `safety` → `fleet` → `event`, `store`, `listen`.
-//! `app` puts them together.
+//! `app` puts them together; `program` is kittyd from its command line to its exit code.
 
 pub mod action;
 pub mod api;
 pub mod app;
+pub mod config;
 pub mod event;
 pub mod fleet;
 pub mod listen;
 pub mod operation;
+mod program;
 pub mod safety;
 pub mod store;
+
+pub use program::main;

@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! kittyd: the control plane of ChaosKitty.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    chaos_kitty_server::main()
+}

@@ -25,13 +25,17 @@ impl Counter {
 }
 
 impl Losses {
-    /// Each counter by its name in `Status.losses`.
-    pub fn counts(&self) -> [(&'static str, u64); 4] {
-        [
-            ("connections_not_accepted", self.accept.get()),
-            ("connections_over_limit", self.over_limit.get()),
-            ("connections_silent", self.silent.get()),
-            ("tls_handshakes_failed", self.handshake.get()),
-        ]
+    /// Each counter that is not 0, by its name in `Status.losses`.
+    pub fn all(&self) -> impl Iterator<Item = (String, u64)> {
+        let counters = [
+            ("connections_not_accepted", &self.accept),
+            ("connections_over_limit", &self.over_limit),
+            ("connections_silent", &self.silent),
+            ("tls_handshakes_failed", &self.handshake),
+        ];
+        counters
+            .into_iter()
+            .map(|(name, counter)| (name.to_owned(), counter.get()))
+            .filter(|(_, lost)| *lost > 0)
     }
 }

@@ -49,6 +49,15 @@ pub struct Settings {
     pub insecure: bool,
 }
 
+/// What is shown of the listeners.
+#[derive(Clone, Debug)]
+pub struct Listening {
+    /// The addresses, with the ports that the system chose.
+    pub addresses: Vec<String>,
+    /// What they turn away, as it is counted.
+    pub losses: Arc<Losses>,
+}
+
 /// Everything that is listened on, before the first connection is accepted.
 pub struct Listeners {
     bound: Vec<Bound>,
@@ -66,14 +75,10 @@ impl Listeners {
         Ok(Self { bound, losses: Arc::default() })
     }
 
-    /// The addresses, with the ports that the system chose.
-    pub fn addresses(&self) -> Vec<String> {
-        self.bound.iter().map(|bound| bound.address.to_string()).collect()
-    }
-
-    /// What the listeners turn away, as it is counted.
-    pub fn losses(&self) -> Arc<Losses> {
-        Arc::clone(&self.losses)
+    /// What to show of them.
+    pub fn listening(&self) -> Listening {
+        let addresses = self.bound.iter().map(|bound| bound.address.to_string()).collect();
+        Listening { addresses, losses: Arc::clone(&self.losses) }
     }
 
     /// Accepts and serves until `stop`; then the addresses are given up at once, and what is under way has

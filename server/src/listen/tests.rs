@@ -27,8 +27,9 @@ struct Running {
 impl Running {
     async fn start(settings: Settings) -> Self {
         let listeners = Listeners::bind(&settings).await.unwrap();
-        let addresses = listeners.addresses().iter().map(|address| address.parse().unwrap()).collect();
-        let (losses, stop) = (listeners.losses(), CancellationToken::new());
+        let Listening { addresses, losses } = listeners.listening();
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        let stop = CancellationToken::new();
         let router = Router::new()
             .route("/peer", get(|Extension(peer): Extension<PeerInfo>| async move { who(&peer) }))
             .route("/never", get(std::future::pending::<()>));
@@ -45,7 +46,7 @@ impl Running {
     }
 
     fn lost(&self, name: &str) -> u64 {
-        self.losses.counts().iter().find(|(counter, _)| *counter == name).unwrap().1
+        self.losses.all().find(|(counter, _)| counter == name).map_or(0, |(_, lost)| lost)
     }
 }
 

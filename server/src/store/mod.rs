@@ -206,6 +206,15 @@ impl Store {
         self.read(sql::operations).await
     }
 
+    /// Waits until everything that was recorded is written, and gives back the connection ids that were not
+    /// used. For the end of the program, when nobody attaches any more.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`]: ids are skipped, nothing else.
+    pub async fn settle(&self) -> Result<(), Problem> {
+        self.write(Write::Set { key: NEXT_CONNECTION_ID, value: self.0.ids.unused().into() }).await
+    }
+
     /// What is wrong with writing, e.g. a full disk, until a write works again.
     pub fn problem(&self) -> Option<String> {
         self.0.health.problem()

@@ -19,6 +19,8 @@ pub(super) fn status(service: &Service) -> Status {
         u32::try_from(attached).unwrap_or(u32::MAX)
     };
     let mut losses = service.fleet.losses.all();
+    let listening = service.listening.get();
+    losses.extend(listening.into_iter().flat_map(|listening| listening.losses.all()));
     losses.extend(Some(("records".to_owned(), service.store.lost())).filter(|(_, lost)| *lost > 0));
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -35,7 +37,7 @@ pub(super) fn status(service: &Service) -> Status {
         active: service.actions.active(),
         losses,
         store_problem: service.store.problem().unwrap_or_default(),
-        listening: service.listening.get().cloned().unwrap_or_default(),
+        listening: listening.map(|listening| listening.addresses.clone()).unwrap_or_default(),
     }
 }
 

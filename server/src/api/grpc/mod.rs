@@ -16,7 +16,10 @@ use chaos_kitty::v1::{self, chaos_server::Chaos};
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::{action::Actions, event::Bus, fleet::Fleet, operation::Operations, safety::Gate, store::Store};
+use crate::{
+    action::Actions, event::Bus, fleet::Fleet, listen::Listening, operation::Operations, safety::Gate,
+    store::Store,
+};
 
 /// What the calls are handed on to.
 pub struct Service {
@@ -35,7 +38,7 @@ pub struct Service {
     /// When the server was started.
     pub started_at: SystemTime,
     /// Where it listens, once it does.
-    pub listening: OnceLock<Vec<String>>,
+    pub listening: OnceLock<Listening>,
 }
 
 type Answer<T> = Result<Response<T>, Status>;

@@ -1,0 +1,133 @@
+//! kittyd from start to end.
+
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use chaos_kitty::{Problem, notify::Notify, telemetry, v1::chaos_server::ChaosServer};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    api,
+    app::App,
+    config::{Command, Config},
+    listen::Listeners,
+    store::{self, Store},
+};
+
+/// How long the end may take, together with [`CONNECTIONS_PATIENCE`] well below what service managers grant.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(6);
+/// How long requests under way may take after that.
+const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(2);
+/// How long the runtime's own threads may take.
+const RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Runs the program as it is told, and says how it ends: 0 done, 1 it failed, 2 it was told nonsense.
+pub fn main() -> ExitCode {
+    let config = match Config::load() {
+        Ok(config) => config,
+        Err(error) => return error.report(),
+    };
+    let outcome = match config.command {
+        Some(Command::Check) => check(&config),
+        None => Runtime::new().map_err(Problem::internal).and_then(|runtime| {
+            let outcome = runtime.block_on(serve(config));
+            runtime.shutdown_timeout(RUNTIME_PATIENCE);
+            outcome
+        }),
+    };
+    let Err(problem) = outcome else { return ExitCode::SUCCESS };
+    // Nowhere to print to is no reason for another exit code.
+    let _ = writeln!(io::stderr(), "kittyd: {problem}");
+    ExitCode::FAILURE
+}
+
+fn check(config: &Config) -> Result<(), Problem> {
+    store::check(&config.store)?;
+    let _ = writeln!(io::stdout(), "{}: the store is sound", config.store.display());
+    Ok(())
+}
+
+/// Binds everything, serves until a signal, and drains.
+async fn serve(config: Config) -> Result<(), Problem> {
+    let _telemetry = telemetry::init("kittyd", &config.telemetry)?;
+    let mut signals = Signals::new()?;
+    let notify = Notify::from_environment();
+    let listeners = Listeners::bind(&config.listen()).await?;
+    let store = Store::open(&config.store)?;
+    let app = App::start(config.app(), store.clone()).await?;
+    let listening = listeners.listening();
+    let addresses = listening.addresses.join(" ");
+    app.listens_on(listening);
+    let health = HealthReporter::new();
+    let router = api::router(app.service(), config.allowed_hosts(), &health).await?;
+
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(listeners.serve(router, stop.clone(), CONNECTIONS_PATIENCE));
+    tracing::info!(addresses, store = %config.store.display(), "kittyd serves");
+    notify.tell("READY=1");
+    tokio::select! {
+        () = signals.next() => {}
+        () = notify.keep_watchdog_quiet() => {}
+    }
+
+    notify.tell("STOPPING=1");
+    tracing::info!("told to end: nothing is admitted any more");
+    not_serving(&health, &app).await;
+    let end = async {
+        if timeout(DRAIN_PATIENCE, app.drain()).await.is_err() {
+            tracing::warn!("ending although not everything is drained; leases end what is left");
+        }
+        stop.cancel();
+        serving.await.map_err(Problem::internal)?;
+        store.settle().await
+    };
+    tokio::select! {
+        ended = end => ended,
+        () = signals.next() => {
+            tracing::warn!("told to end again: ending at once");
+            Ok(())
+        }
+    }
+}
+
+async fn not_serving(health: &HealthReporter, app: &App) {
+    fn name<C: chaos_kitty::v1::chaos_server::Chaos>(_: &C) -> &'static str {
+        <ChaosServer<C> as tonic::server::NamedService>::NAME
+    }
+    let status = tonic_health::ServingStatus::NotServing;
+    for service in ["", name(&*app.service())] {
+        health.set_service_status(service, status).await;
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Problem> {
+        let waiting = |kind| signal(kind).map_err(Problem::internal);
+        Ok(Self {
+            terminate: waiting(SignalKind::terminate())?,
+            interrupt: waiting(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
