@@ -16,7 +16,7 @@ use super::{Arm, Fault, Prepared, Resource, Step, evidence, unsupported};
 use crate::{
     host::{
         cgroup::{Cgroup, Freezer},
-        process::{self, Process},
+        process::{self, Process, stands_still},
     },
     platform::Subject,
 };
@@ -222,10 +222,6 @@ impl Fault for Delay {
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
         self.look_again(reverted).boxed()
     }
-}
-
-fn stands_still(process: &Process) -> bool {
-    process.stat().is_some_and(|stat| matches!(stat.state, 'T' | 't'))
 }
 
 /// Whether a condition comes to hold within [`PATIENCE`].

@@ -1,1 +1,6 @@
+//! With the real guard and real processes. This test process is the agent.
 
+mod bench;
+mod cgroups;
+mod ends;
+mod orders;

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fs, io, os::fd::AsFd};
 
 pub use chaos_kitty_guard::process::{Process, Stat};
+use rustix::process::Signal;
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// A process and all its descendants, parents first. Empty: it is gone.
@@ -43,6 +44,25 @@ fn parents() -> HashMap<u32, Vec<u32>> {
         }
     }
     children
+}
+
+/// Whether a process stands still: stopped, or hanging in the kernel with the stop pending, so that it executes
+/// nothing before it stops. The parent of a vfork does so for as long as its stopped child has not called exec.
+pub fn stands_still(process: &Process) -> bool {
+    match process.stat().map(|stat| stat.state) {
+        Some('T' | 't') => true,
+        Some('D') => stop_is_pending(process.pid),
+        _ => false,
+    }
+}
+
+/// By the masks of pending signals in `/proc/PID/status`.
+fn stop_is_pending(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let masks =
+        status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")));
+    let stop = 1u64 << (Signal::STOP.as_raw() - 1);
+    masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & stop != 0)
 }
 
 /// The kernel's name of a process, at most 15 bytes (`/proc/PID/comm`). Empty: it is gone.
