@@ -17,3 +17,6 @@ pub mod safety;
 pub mod store;
 
 pub use program::main;
+
+#[cfg(test)]
+mod tests;

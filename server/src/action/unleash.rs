@@ -58,6 +58,7 @@ impl Actions {
         if let Some(Kind::Script(run)) = &mut action.kind {
             run.content = script::content(&run.name)?;
         }
+        self.gate.is_open()?;
         let targets = self.targets(whom, &action, request.seed)?;
         let source = if request.source.is_empty() { SOURCE } else { &request.source };
         let mut refused = Vec::new();

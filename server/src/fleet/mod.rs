@@ -162,6 +162,12 @@ impl Fleet {
         self.state().roster.get(id).cloned()
     }
 
+    /// A target without a node.
+    #[cfg(test)]
+    pub(crate) fn put_target(&self, target: Arc<Target>) {
+        drop(self.state().roster.upsert(target, Instant::now()));
+    }
+
     /// The group of a target; `None` for one that belongs to none.
     pub(crate) fn group_of(&self, target: &Target) -> Option<GroupView> {
         self.state().roster.group_of(target, Instant::now())

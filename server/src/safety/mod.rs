@@ -88,6 +88,14 @@ impl Gate {
         self.state().settling = Some(Instant::now() + time);
     }
 
+    /// Whether anything is admitted at all, for whoever wants to know before choosing a target.
+    ///
+    /// # Errors
+    /// [`Code::Halted`], [`Code::Stopping`], [`Code::LimitReached`].
+    pub(crate) fn is_open(&self) -> Result<(), Problem> {
+        self.state().open()
+    }
+
     /// Lets an action at a target, or says why not.
     ///
     /// # Errors
