@@ -10,4 +10,6 @@
 )]
 
 mod architecture;
+mod python;
 mod systemd;
+mod worker;
