@@ -59,7 +59,7 @@ impl Server {
         let any = Endpoint::Tcp { host: "127.0.0.1".to_owned(), port: 0, tls: false };
         let listen = listen::Settings { endpoints: vec![unix.clone(), any], ..Default::default() };
         let listeners = Listeners::bind(&listen).await.unwrap();
-        let tcp = listeners.addresses()[1].parse().unwrap();
+        let tcp = listeners.listening().addresses[1].parse().unwrap();
         let app = App::start(settings, store).await.unwrap();
         let hosts = AllowedHosts::from_iter(Vec::new());
         let router = api::router(app.service(), hosts, &Default::default()).await.unwrap();
