@@ -67,14 +67,18 @@ impl Lease {
         self.length
     }
 
-    /// Whether an order that builds on that answer still comes in time.
+    /// Takes in an order that builds on that answer. If it comes in time, it is a sign of life as good as a
+    /// renewal: the lease runs from that answer, also where it was over before.
     ///
     /// # Errors
     /// [`Code::OrderTooLate`]: it was under way for longer than `start_within` or the lease.
-    pub fn in_time(&self, answered: u64, start_within: Duration, now: Duration) -> Result<(), Problem> {
-        let patience = self.length.min(self.length * 2 / 3 + start_within);
+    pub fn ordered(&mut self, answered: u64, start_within: Duration, now: Duration) -> Result<(), Problem> {
+        let patience = self.length.min(self.length / 2 + start_within);
         match self.sent_at(answered) {
-            Some(sent) if now <= sent + patience => Ok(()),
+            Some(sent) if now < sent + patience => {
+                self.until = self.until.max(sent + self.length);
+                Ok(())
+            }
             _ => Err(Problem::new(
                 Code::OrderTooLate,
                 "the order was under way for longer than it may be, so it was not carried out",
@@ -120,16 +124,26 @@ mod tests {
         lease.renewed(&renewal(1, 0), at(101));
         lease.renewed(&renewal(2, 1), at(500));
         assert_eq!(lease.until(), at(116));
-        assert!(lease.in_time(1, at(5), at(500)).is_err());
+        assert!(lease.ordered(1, at(5), at(500)).is_err());
+        assert_eq!(lease.until(), at(116));
     }
 
     #[test]
     fn an_order_that_builds_on_an_answer_of_long_ago_or_on_none_is_refused() {
         let mut lease = Lease::new(LENGTH, at(100));
         lease.renewed(&renewal(1, 0), at(110));
-        assert!(lease.in_time(1, at(5), at(112)).is_ok());
-        assert!(lease.in_time(1, at(5), at(126)).is_err());
-        assert!(lease.in_time(7, at(5), at(112)).is_err());
+        assert!(lease.ordered(1, at(5), at(112)).is_ok());
+        assert!(lease.ordered(1, at(5), at(126)).is_err());
+        assert!(lease.ordered(7, at(5), at(112)).is_err());
+    }
+
+    #[test]
+    fn an_order_in_time_revives_a_lease_that_ran_out_between_two_idle_renewals() {
+        let mut lease = Lease::new(LENGTH, at(100));
+        lease.renewed(&renewal(1, 0), at(110));
+        assert_eq!(lease.until(), at(115));
+        assert!(lease.ordered(1, at(5), at(117)).is_ok());
+        assert_eq!(lease.until(), at(125));
     }
 
     #[test]

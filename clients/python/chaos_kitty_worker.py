@@ -79,9 +79,14 @@ class Lease:
             self.sent = {n: at for n, at in self.sent.items() if n >= answered}
             self.sent[number] = now
 
-    def in_time(self, answered, start_within, now):
-        patience = min(self.length, self.length * 2 / 3 + start_within)
-        return now < self.until and answered in self.sent and now <= self.sent[answered] + patience
+    def ordered(self, answered, start_within, now):
+        """Whether an order comes in time. Then it is a sign of life as good as a renewal."""
+        patience = min(self.length, self.length / 2 + start_within)
+        with self.lock:
+            in_time = answered in self.sent and now < self.sent[answered] + patience
+            if in_time:
+                self.until = max(self.until, self.sent[answered] + self.length)
+            return in_time
 
 
 class Worker:
@@ -260,7 +265,7 @@ class Worker:
             raise Refused(62006, f"the order is of epoch {order.epoch}, {self.epoch} was seen already")
         if self.latched:
             raise Refused(61001, "everything is halted")
-        if not self.lease.in_time(order.answered, seconds(order.start_within), boot_time()):
+        if not self.lease.ordered(order.answered, seconds(order.start_within), boot_time()):
             raise Refused(62005, "the order was under way for longer than it may be")
         if not order.target_id.endswith("/" + self.id):
             raise Refused(62004, f"the order is for {order.target_id}, this is {self.id}")

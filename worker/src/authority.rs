@@ -82,9 +82,9 @@ impl Authority {
         }
         let within = order.start_within.and_then(|within| Duration::try_from(within).ok());
         let within = within.unwrap_or_default().min(*limits::LEASE_RANGE.end());
-        match &self.lease {
-            Some(lease) if now < lease.until() => lease.in_time(order.answered, within, now),
-            _ => Err(Problem::new(Code::OrderTooLate, "the lease is over, so nothing is started")
+        match &mut self.lease {
+            Some(lease) => lease.ordered(order.answered, within, now),
+            None => Err(Problem::new(Code::OrderTooLate, "there is no lease, so nothing is started")
                 .hint("order it again once the worker answers")),
         }
     }

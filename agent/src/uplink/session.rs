@@ -254,22 +254,22 @@ impl Session<'_> {
         let now = boot_time();
         let answer = LeaseRenewal { number: renewal.number, ..LeaseRenewal::default() };
         self.out.answer(Up::Renewal(answer))?;
-        let before = self.lease.until();
         self.lease.renewed(renewal, now);
-        if self.lease.until() > before {
-            self.uplink.executor.renew(self.lease.until());
-        }
+        self.uplink.executor.renew(self.lease.until());
         Ok(())
     }
 
-    fn start(&self, order: StartAction) {
+    fn start(&mut self, order: StartAction) {
         let span = tracing::info_span!("order", action = order.action_id, target = order.target_id);
         telemetry::continue_from(&span, &order.traceparent);
         let _entered = span.enter();
         let start_within = order.start_within.and_then(|limit| limit.try_into().ok()).unwrap_or_default();
-        let in_time = || self.lease.in_time(order.answered, start_within, boot_time());
-        match self.seen.borrow().obey(order.epoch).and_then(|()| in_time()) {
-            Ok(()) => self.uplink.executor.start(order),
+        let obeyed = self.seen.borrow().obey(order.epoch);
+        match obeyed.and_then(|()| self.lease.ordered(order.answered, start_within, boot_time())) {
+            Ok(()) => {
+                self.uplink.executor.renew(self.lease.until());
+                self.uplink.executor.start(order);
+            }
             Err(problem) => {
                 tracing::warn!(action = order.action_id, %problem, "an order is refused");
                 self.uplink.executor.refuse(&order, problem);

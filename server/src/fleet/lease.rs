@@ -48,14 +48,19 @@ impl LeaseClock {
         self.answered
     }
 
-    /// Whether an order may build on the last answer: it is younger than two thirds of the lease.
+    /// Whether an order may build on the last answer: it is younger than half of the lease.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
-        now < self.answered_at + self.length * 2 / 3
+        now < self.answered_at + self.length / 2
     }
 
     /// When the node's lease is over at the latest, if nothing more is heard.
     pub(super) fn over_by(&self) -> Instant {
         self.answered_at + self.length
+    }
+
+    /// When the next renewal is due once something is held: a third of the lease after the last answer.
+    pub(super) fn due_for_holding(&self, now: Instant) -> Instant {
+        now.max(self.answered_at + self.length / limits::RENEWALS_PER_LEASE)
     }
 
     /// How long after one renewal the next one is due.

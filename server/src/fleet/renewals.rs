@@ -98,7 +98,7 @@ impl Fleet {
         let sooner = {
             let mut live = node.live();
             live.held.insert(action_id.to_owned());
-            let due = Instant::now() + live.lease.interval(true);
+            let due = live.lease.due_for_holding(Instant::now());
             let sooner = due < live.renewal_due;
             if sooner {
                 live.renewal_due = due;

@@ -138,6 +138,7 @@ impl Control {
             Some(Down::Renewal(renewal)) => return self.renewed(&renewal, out),
             Some(Down::Start(order)) => {
                 let admitted = self.authority.admits(&order, boot_time()).and_then(|()| self.is_mine(&order));
+                self.lease.set(self.authority.lease_until());
                 self.faults.start(&order, admitted);
             }
             Some(Down::Stop(stop)) if self.authority.seen(stop.epoch).is_ok() => {
