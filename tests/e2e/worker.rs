@@ -161,6 +161,24 @@ async fn memory_is_in_the_services_rss_and_then_is_not() {
 }
 
 #[tokio::test]
+async fn more_memory_than_the_service_may_have_is_refused_and_the_service_lives_on() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let shop = sandbox.command("shop");
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -v 900000; exec \"$@\"", "sh"]).arg(shop.get_program());
+    command.args(["--server", &server.address(), "--name", "till"]);
+    let mut limited = process::Process::start("limited", command, sandbox.path());
+    server.target("till").await;
+    let memory = action(Some(SECOND), Do::Memory(v1::AllocateMemory { size_bytes: 2000 << 20 }));
+    let over = server.unleash("till", memory).await.unwrap();
+    assert_eq!(over.state(), State::Refused, "{over:?}");
+    assert_eq!(over.problem.as_ref().map(|problem| problem.code), Some(Code::TooMuch.number()), "{over:?}");
+    assert_eq!(server.unleash("till", gc()).await.unwrap().state(), State::Done);
+    assert!(limited.is_running());
+}
+
+#[tokio::test]
 async fn processor_time_is_burnt_in_the_service_itself() {
     let sandbox = Sandbox::new();
     let (server, shop) = shop(&sandbox, &[]).await;

@@ -36,3 +36,7 @@ pub(crate) fn error(duration: Duration, error: v1::RaiseError) -> v1::Action {
 pub(crate) fn boom() -> v1::RaiseError {
     v1::RaiseError { message: "boom".to_owned(), ..Default::default() }
 }
+
+pub(crate) fn kill(signal: &str) -> v1::Action {
+    action(None, Kind::Kill(v1::Kill { signal: signal.to_owned(), tree: false }))
+}

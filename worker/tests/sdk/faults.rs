@@ -11,14 +11,17 @@ use std::{
 };
 
 use chaos_kitty_worker::{Code, GcFigures, Problem, v1};
-use tokio::runtime::{Builder as Runtime, Handle};
+use tokio::{
+    runtime::{Builder as Runtime, Handle},
+    signal::unix::SignalKind,
+};
 use v1::{
     ActionReport, action_result::Kind as Figures, action_state::Name as State, end_reason::Name as EndReason,
 };
 
 use crate::{
     actions,
-    peer::{Peer, Session, eventually},
+    peer::{Peer, Session, eventually, soon},
     worker,
 };
 
@@ -204,6 +207,35 @@ async fn an_applications_own_collector_is_run_and_one_that_panics_kills_nobody()
     let report = session.report(&id, State::Failed).await;
     assert_eq!(problem(&report).code, Code::Internal);
     assert!(session.answers(1).await);
+}
+
+#[tokio::test]
+async fn a_signal_that_the_application_handles_reaches_its_handler_and_is_reported() {
+    let mut peer = Peer::start();
+    let mut handler = tokio::signal::unix::signal(SignalKind::user_defined1()).unwrap();
+    let _worker = worker("handles").0.connect_to(peer.endpoint()).unwrap();
+    let mut session = peer.attached().await;
+    let id = session.start(actions::kill("USR1")).await;
+    let accepted = session.report(&id, State::Accepted).await;
+    session.taken(accepted.sequence).await;
+    let report = session.report(&id, State::Done).await;
+    soon("the handler", handler.recv()).await.unwrap();
+    let Figures::Kill(result) = figures(&report) else { panic!("{report:?}") };
+    assert_eq!(
+        (result.signal.as_str(), result.pids, result.ended),
+        ("USR1", vec![std::process::id()], false)
+    );
+}
+
+#[tokio::test]
+async fn a_signal_that_would_do_nothing_or_stop_the_worker_for_good_is_refused() {
+    let mut peer = Peer::start();
+    let _worker = worker("picky").0.connect_to(peer.endpoint()).unwrap();
+    let mut session = peer.attached().await;
+    // Rust programs ignore SIGPIPE.
+    assert_eq!(refused(&mut session, actions::kill("PIPE")).await, Code::AlreadyInState);
+    assert_eq!(refused(&mut session, actions::kill("STOP")).await, Code::Unsupported);
+    assert_eq!(refused(&mut session, actions::kill("MEOW")).await, Code::InvalidArgument);
 }
 
 #[tokio::test]

@@ -98,17 +98,18 @@ async fn a_fault_whose_server_is_gone_ends_at_its_deadline_if_that_is_sooner() {
     assert_eq!((report.state(), report.end_reason()), (ActionState::Reverted, EndReason::Deadline));
 }
 
-#[tokio::test]
-async fn a_peer_that_accepts_and_hangs_up_is_not_hammered() {
+/// A worker for 4 s against a socket that answers every connection with these bytes and hangs up: how often
+/// it tried, and what it logged.
+async fn rebuffed(answer: &'static [u8]) -> (usize, Vec<String>) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("rude.ipc");
     let listener = UnixListener::bind(&path).unwrap();
     let accepted = Arc::new(AtomicUsize::new(0));
     let counter = accepted.clone();
     thread::spawn(move || {
-        while let Ok((stream, _)) = listener.accept() {
+        while let Ok((mut stream, _)) = listener.accept() {
             counter.fetch_add(1, Relaxed);
-            drop(stream);
+            let _ = stream.write_all(answer);
         }
     });
     let log = Log::default();
@@ -116,9 +117,23 @@ async fn a_peer_that_accepts_and_hangs_up_is_not_hammered() {
     let _worker = worker("patient").0.connect_to(Endpoint::Unix(path)).unwrap();
     drop(capture);
     tokio::time::sleep(Duration::from_secs(4)).await;
-    let attempts = accepted.load(Relaxed);
+    (accepted.load(Relaxed), log.lines())
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_and_hangs_up_is_not_hammered() {
+    let (attempts, log) = rebuffed(b"").await;
     assert!((2..40).contains(&attempts), "{attempts} attempts in 4 s");
-    assert!(log.lines().len() <= 3, "{:#?}", log.lines());
+    assert!(log.len() <= 3, "{log:#?}");
+}
+
+#[tokio::test]
+async fn a_peer_that_talks_something_else_is_neither_believed_nor_hammered() {
+    for answer in [b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmeow".as_slice(), &[0xc1; 4096]] {
+        let (attempts, log) = rebuffed(answer).await;
+        assert!((2..40).contains(&attempts), "{attempts} attempts in 4 s");
+        assert!(log.len() <= 4, "{log:#?}");
+    }
 }
 
 #[tokio::test]
