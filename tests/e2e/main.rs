@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod guard;
 mod python;
 mod systemd;
 mod worker;

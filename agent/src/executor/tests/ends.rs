@@ -157,7 +157,7 @@ async fn a_parent_that_waits_for_its_vforked_child_counts_as_standing_still() {
     let script = "import ctypes, time\nlibc = ctypes.CDLL(None)\nif libc.vfork() == 0: libc.sleep(600)";
     let victim = Victim::of(Command::new("python3").args(["-c", script]));
     bench.offer(victim.subject("t"));
-    eventually("it waits for its child", || victim.state() == 'D').await;
+    eventually("it waits for its child", || tree(victim.process()).len() == 2 && victim.state() == 'D').await;
     bench.delay("a", "t", HOUR);
     bench.started("a").await;
     assert_eq!(tree(victim.process())[1].stat().unwrap().state, 'T');
