@@ -11,6 +11,7 @@
 
 mod architecture;
 mod guard;
+mod operation;
 mod python;
 mod systemd;
 mod worker;
