@@ -22,18 +22,19 @@ use super::{
 const CONNECTIONS: usize = 20_000;
 /// Descriptors that connections leave to everything else.
 const RESERVE: usize = 64;
-/// A connection from this machine takes a pidfd besides its own descriptor.
-const DESCRIPTORS_EACH: usize = 2;
+/// Descriptors that one address leaves to each of the others.
+const KEPT: usize = 256;
 /// How long to wait when the system has no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
 /// A TCP peer that says nothing is asked after this time, and again, and then given up.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// Each address has its own share, so that a flood on one leaves the others open.
-pub(super) fn connections_per_listener(listeners: usize) -> usize {
-    let descriptors = bind::descriptor_limit().saturating_sub(RESERVE);
-    (descriptors / DESCRIPTORS_EACH / listeners.max(1)).clamp(1, CONNECTIONS)
+/// How many connections an address takes, of which each costs so many descriptors, so that a flood on it leaves
+/// the others open. A fleet that comes by one address alone finds nearly all descriptors there.
+pub(super) fn connections_of(descriptors_each: usize, listeners: usize) -> usize {
+    let kept = RESERVE + KEPT * listeners.saturating_sub(1);
+    (bind::descriptor_limit().saturating_sub(kept) / descriptors_each).clamp(1, CONNECTIONS)
 }
 
 pub(super) struct Acceptor {

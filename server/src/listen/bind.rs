@@ -80,6 +80,14 @@ pub(super) fn descriptor_limit() -> usize {
 }
 
 impl Socket {
+    /// Of a connection. One from this machine takes a pidfd besides its own.
+    pub(super) fn descriptors_each(&self) -> usize {
+        match self {
+            Self::Unix(_) => 2,
+            Self::Tcp(..) => 1,
+        }
+    }
+
     pub(super) fn acceptor(&self) -> Option<Arc<TlsAcceptor>> {
         match self {
             Self::Tcp(_, acceptor) => acceptor.clone().map(Arc::new),

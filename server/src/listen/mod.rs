@@ -85,7 +85,7 @@ impl Listeners {
     /// `patience` to end.
     pub async fn serve(self, router: Router, stop: CancellationToken, patience: Duration) {
         let (tracker, abort) = (TaskTracker::new(), CancellationToken::new());
-        let most = accept::connections_per_listener(self.bound.len());
+        let listeners = self.bound.len();
         for bound in self.bound {
             let acceptor = Acceptor {
                 router: router.clone(),
@@ -94,6 +94,7 @@ impl Listeners {
                 abort: abort.clone(),
                 losses: Arc::clone(&self.losses),
             };
+            let most = accept::connections_of(bound.socket.descriptors_each(), listeners);
             tracker.spawn(acceptor.run(bound, most));
         }
         stop.cancelled().await;
