@@ -97,18 +97,19 @@ impl Job {
     }
 
     fn log_start(&self) {
-        let (action_id, worker, traceparent) = (&self.action_id, &self.application.name, &self.traceparent);
-        let action = self.order.name();
+        let (action_id, worker, action) = (&self.action_id, &self.application.name, self.order.name());
+        let traceparent = (!self.traceparent.is_empty()).then_some(&self.traceparent);
         let order = tracing::field::debug(&self.order);
-        tracing::warn!(%worker, %action_id, action, order, %traceparent, "{}", words(&self.order));
+        tracing::warn!(%worker, %action_id, action, order, traceparent, "{}", words(&self.order));
     }
 
     fn log_end(&self, outcome: &Result<Outcome, Problem>, reason: Option<EndReason>) {
-        let (action_id, worker) = (&self.action_id, &self.application.name);
-        let action = self.order.name();
+        let (action_id, worker, action) = (&self.action_id, &self.application.name, self.order.name());
+        let reason = reason.map(|reason| reason.as_str_name());
         match outcome {
             Ok(Outcome { figures, .. }) => {
-                let (figures, reason) = (tracing::field::debug(figures), tracing::field::debug(reason));
+                let result = ActionResult { kind: Some(figures.clone()) };
+                let figures = serde_json::to_string(&result).unwrap_or_default();
                 tracing::info!(%worker, %action_id, action, reason, figures, "chaos kitty is done");
             }
             Err(problem) => {
