@@ -87,7 +87,7 @@ fn targets(config: &Config) -> Result<String, String> {
         (0, false) => {
             Err("none is named: give --process, --host-target or a file with [[process]]".to_owned())
         }
-        (rules, host) => Ok(format!("{rules} rules{}", if host { ", the host" } else { "" })),
+        (rules, host) => Ok(format!("rules: {rules}{}", if host { ", and the host" } else { "" })),
     }
 }
 

@@ -58,10 +58,10 @@ pub(crate) struct Args {
     tls_name: Option<String>,
 
     /// Offer the processes of this name, or program, as targets. Repeatable
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", global = true)]
     process: Vec<String>,
     /// Offer the host itself as a target
-    #[arg(long)]
+    #[arg(long, global = true)]
     pub(crate) host_target: bool,
 
     /// This agent's id. Default: that of last time, else made of the host's name
@@ -79,7 +79,7 @@ pub(crate) struct Args {
 
     /// What is kept over restarts. Default: /var/lib/chaos-kitty as root, else
     /// $XDG_STATE_HOME/chaos-kitty
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     state: Option<PathBuf>,
     /// Let workers and other agents of this host attach here: unix:PATH
     #[arg(long, value_name = "ADDRESS")]
@@ -88,7 +88,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "GROUP")]
     pub(crate) listen_group: Option<String>,
     /// The program kitty-guard. Default: beside this one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", global = true)]
     pub(crate) guard: Option<PathBuf>,
 
     #[command(flatten)]

@@ -13,5 +13,7 @@ mod architecture;
 mod guard;
 mod operation;
 mod python;
+mod relay;
+mod stream;
 mod systemd;
 mod worker;
