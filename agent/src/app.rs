@@ -88,9 +88,9 @@ impl Agent {
             tracing::warn!("halted before this start: nothing is admitted until resume");
             executor.latch();
         }
-        let reports = Arc::new(Reports::default());
+        let reports = Arc::new(Reports::new(news));
         let collected = Arc::clone(&reports);
-        tokio::spawn(async move { collected.collect(news).await });
+        tokio::spawn(async move { collected.collect().await });
 
         let relay = Arc::new(relay::Relay::new(&agent_id));
         let local = args.listen_path()?.map(|path| relay::listen(&path, args.listen_group.as_deref()));

@@ -55,6 +55,8 @@ impl Presence {
         };
         let mut room = HELD_BYTES;
         let mut last = 0;
+        // After `held` was looked up: what ended since then has reported it by now.
+        reports.catch_up();
         // Ended and unreported first, in their order; then what is in force, whose reports have no number.
         while let Some(batch) = reports.batch_after(last).filter(|batch| batch.encoded_len() <= room) {
             room -= batch.encoded_len();

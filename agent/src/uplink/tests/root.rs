@@ -137,9 +137,9 @@ pub(super) struct Node {
 pub(super) fn node(id: &str, server: &std::path::Path) -> Node {
     let settings = Settings { guard: "/no/such/guard".into(), max_held: 1 };
     let (executor, news) = Executor::new(settings, Box::new(|_| None));
-    let reports = Arc::new(Reports::default());
+    let reports = Arc::new(Reports::new(news));
     let collected = Arc::clone(&reports);
-    tokio::spawn(async move { collected.collect(news).await });
+    tokio::spawn(async move { collected.collect().await });
     let (rosters, roster) = watch::channel(Roster::default());
     let (seen, leave) = (watch::Sender::new(Seen::default()), CancellationToken::new());
     let relay = Arc::new(Relay::new(id));
