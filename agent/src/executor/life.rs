@@ -31,7 +31,7 @@ type Stop = watch::Receiver<Option<EndReason>>;
 
 /// Carries an admitted order out, from the look to the last report.
 pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admitted, stop: Stop) {
-    let tenure = Tenure { shared: shared.clone(), id: order.action_id.clone() };
+    let tenure = Tenure::new(shared.clone(), order.action_id.clone());
     let mut life = Life { shared: &shared, order: &order, evidence: Vec::new(), stop };
     let Admitted { mut fault, subject, duration } = admitted;
     let last = match life.prepare(fault.as_mut(), &subject).await {
@@ -41,9 +41,8 @@ pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admi
     };
     // What a dropped fault ends (its children's pipes) is over before anybody hears that the action is.
     drop(fault);
-    drop(tenure);
     tracing::info!(action = last.action_id, state = ?last.state(), reason = ?last.end_reason(), "over");
-    shared.report(last);
+    tenure.over(last);
 }
 
 struct Life<'a> {

@@ -26,6 +26,7 @@ use chaos_kitty::{
     v1::{self, end_reason, end_reason::Name as EndReason},
 };
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument;
 
 use crate::platform::Subject;
 use claims::Claims;
@@ -130,7 +131,8 @@ impl Executor {
                 state.live.insert(order.action_id.clone(), live);
                 self.shared.live.send_replace(state.live.len());
                 drop(state);
-                tokio::spawn(life::live(self.shared.clone(), order, admitted, stopped));
+                // Within the caller's trace.
+                tokio::spawn(life::live(self.shared.clone(), order, admitted, stopped).in_current_span());
             }
             Err(problem) => {
                 state.finished.remember(order.action_id.clone(), boot_time());
@@ -260,10 +262,24 @@ impl Live {
     }
 }
 
-/// An action is over: whatever happened to it, its claims are free and its id is remembered.
+/// An action that is not over. When dropped it is: whatever happened to it, its claims are free and its id is
+/// remembered.
 struct Tenure {
     shared: Arc<Shared>,
     id: String,
+    last: Option<v1::ActionReport>,
+}
+
+impl Tenure {
+    fn new(shared: Arc<Shared>, id: String) -> Self {
+        Self { shared, id, last: None }
+    }
+
+    /// Its end, with the last report. At each moment an action is among those [`Executor::held`], or its last
+    /// report was made: a new stream's Hello never lacks both.
+    fn over(mut self, last: v1::ActionReport) {
+        self.last = Some(last);
+    }
 }
 
 impl Drop for Tenure {
@@ -272,6 +288,9 @@ impl Drop for Tenure {
         state.live.remove(&self.id);
         state.claims.release(&self.id);
         state.finished.remember(std::mem::take(&mut self.id), boot_time());
+        if let Some(last) = self.last.take() {
+            self.shared.reports.send(last);
+        }
         self.shared.live.send_replace(state.live.len());
     }
 }

@@ -61,8 +61,9 @@ impl Reports {
         lock(&self.outbox).taken(sequence);
     }
 
-    /// The server has taken in everything.
+    /// The server has taken in everything that was reported up to now.
     pub(crate) fn is_empty(&self) -> bool {
+        self.catch_up();
         lock(&self.outbox).kept().next().is_none()
     }
 
