@@ -3,7 +3,7 @@
 use std::{fs, process::Command, time::Duration};
 
 use chaos_kitty::{
-    Code,
+    Code, Problem,
     endpoint::Endpoint,
     v1::{
         Action, ActionStatus, Delay, GetActionRequest, StopActionRequest, UnleashRequest, action::Kind,
@@ -31,19 +31,19 @@ fn delay(seconds: u64) -> Action {
     Action { duration: Some(Duration::from_secs(seconds).into()), kind }
 }
 
-/// Unleashes a delay on the only target of a rule and answers when it is in force, or turned down.
-async fn pause(server: &Server, target: &str, seconds: u64) -> ActionStatus {
+/// Unleashes a delay and answers when it is in force, or what else becomes of it.
+async fn pause(server: &Server, target: &str, seconds: u64) -> Result<ActionStatus, Problem> {
     let request = UnleashRequest {
         action: Some(delay(seconds)),
         choice: Some(Choice::Target(target.to_owned())),
         source: "test".to_owned(),
         ..UnleashRequest::default()
     };
-    let mut updates = server.client().await.unleash(request).await.unwrap().into_inner();
+    let mut updates = server.client().await.unleash(request).await?.into_inner();
     loop {
-        let update = updates.message().await.unwrap().expect("an update before the end");
+        let update = updates.message().await?.expect("an update before the end");
         if !matches!(update.state(), State::Admitted | State::Accepted) {
-            return update;
+            return Ok(update);
         }
     }
 }
@@ -80,7 +80,7 @@ async fn an_agent_that_is_told_to_end_reverts_first_and_comes_back_under_its_id(
     let victim = sleeper(&sandbox, "nap-restart");
     let mut agent = sandbox.agent(&server, "web-1", &["--process", "nap-restart"]).await;
     let target = sees(&server, "nap-restart").await;
-    let held = pause(&server, &target, 300).await;
+    let held = pause(&server, &target, 300).await.unwrap();
     assert_eq!((held.state(), state(victim.pid())), (State::Started, Some('T')));
 
     agent.process.signal(Signal::TERM);
@@ -102,7 +102,7 @@ async fn what_is_held_goes_on_while_the_server_restarts_within_the_lease() {
     let victim = sleeper(&sandbox, "nap-server");
     let _agent = sandbox.agent(&server, "web-1", &["--process", "nap-server"]).await;
     let target = sees(&server, "nap-server").await;
-    let held = pause(&server, &target, 300).await;
+    let held = pause(&server, &target, 300).await.unwrap();
     server.process.signal(Signal::TERM);
     assert!(server.process.ended().await.success());
     assert_eq!(state(victim.pid()), Some('T'), "an upgrade within the lease disturbs nothing");
@@ -133,13 +133,25 @@ async fn an_order_that_waited_for_a_stopped_agent_is_not_carried_out() {
     let agent = sandbox.agent(&server, "web-1", &["--process", "nap-late"]).await;
     let target = sees(&server, "nap-late").await;
     agent.process.signal(Signal::STOP);
-    let unanswered = pause(&server, &target, 300).await;
-    assert_eq!(unanswered.state(), State::Unknown, "never reported as done: {unanswered:?}");
-    agent.process.signal(Signal::CONT);
+    let unanswered = pause(&server, &target, 300).await.unwrap();
+    assert!(matches!(unanswered.state(), State::Unknown | State::Failed), "never done: {unanswered:?}");
     let over = ends(&server, &unanswered.id).await;
     let code = over.problem.as_ref().and_then(|problem| Code::from_number(problem.code));
-    assert_eq!((over.state(), code), (State::Refused, Some(Code::OrderTooLate)), "{over:?}");
+    assert_eq!((over.state(), code), (State::Failed, Some(Code::NoAnswer)), "{over:?}");
+    agent.process.signal(Signal::CONT);
+    takes_orders(&server, &target).await;
+    let carried_out = format!("over action=\"{}\" state=Reverted", unanswered.id);
+    assert!(!agent.process.stderr().contains(&carried_out), "{}", agent.process.stderr());
     assert_ne!(state(victim.pid()), Some('T'));
+}
+
+/// A short delay succeeds, once the agent is back.
+async fn takes_orders(server: &Server, target: &str) {
+    let again = eventually("the agent takes orders", async || {
+        pause(server, target, 1).await.ok().filter(|update| update.state() == State::Started)
+    })
+    .await;
+    assert_eq!(ends(server, &again.id).await.end_reason(), EndReason::Deadline);
 }
 
 async fn loses_its_server(break_it: fn(&Proxy), victim_name: &str) {
@@ -150,23 +162,17 @@ async fn loses_its_server(break_it: fn(&Proxy), victim_name: &str) {
     let victim = sleeper(&sandbox, victim_name);
     let _agent = sandbox.agent_behind(&server, &proxy.endpoint(), "web-1", &["--process", victim_name]).await;
     let target = sees(&server, victim_name).await;
-    let held = pause(&server, &target, 300).await;
+    let held = pause(&server, &target, 300).await.unwrap();
     assert_eq!((held.state(), state(victim.pid())), (State::Started, Some('T')));
     break_it(&proxy);
     runs_again(&victim).await;
-    eventually("the server has no word", async || {
-        (action(&server, &held.id).await.state() == State::Unknown).then_some(())
-    })
-    .await;
-    proxy.heal();
     let over = ends(&server, &held.id).await;
-    assert_eq!((over.state(), over.end_reason()), (State::Reverted, EndReason::Lease), "{over:?}");
-    // It takes orders again.
-    let again = eventually("the agent is back", async || {
-        Some(pause(&server, &target, 1).await).filter(|update| update.state() == State::Started)
-    })
-    .await;
-    assert_eq!(ends(&server, &again.id).await.end_reason(), EndReason::Deadline);
+    let code = over.problem.as_ref().and_then(|problem| Code::from_number(problem.code));
+    // Nobody saw its end, so it is not called reverted.
+    assert_eq!((over.state(), over.end_reason()), (State::Failed, EndReason::Lease), "{over:?}");
+    assert_eq!(code, Some(Code::NoAnswer));
+    proxy.heal();
+    takes_orders(&server, &target).await;
 }
 
 #[tokio::test]
