@@ -71,3 +71,9 @@ fn is_in_force(state: State) -> bool {
 fn silent() -> Problem {
     Problem::new(Code::NoAnswer, format!("an action was silent for {PATIENCE:?}"))
 }
+
+/// Why it did not end well.
+pub(super) fn problem_of(status: &ActionStatus) -> Problem {
+    let problem = status.problem.clone().map(Problem::from);
+    problem.unwrap_or_else(|| Problem::internal(format!("{} without a reason", status.state().as_str_name())))
+}

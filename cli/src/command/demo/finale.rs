@@ -11,7 +11,7 @@ use chaos_kitty::{
 };
 
 use super::{
-    call::Call,
+    call::{Call, problem_of},
     cast::Cast,
     gauge::{Gauge, descendants, request, state},
     program::{at_once, delay, held, memory},
@@ -50,7 +50,7 @@ pub(super) async fn halt(cast: &mut Cast) -> Result<Report, Problem> {
     for call in in_force {
         let end = call.end().await?;
         if end.state() != State::Reverted {
-            complaints.push(format!("a fault ended {}", end.state().as_str_name()));
+            complaints.push(format!("a fault ended {}: {}", end.state().as_str_name(), problem_of(&end)));
         }
     }
     Ok(Report::judged("halt, with a delay and memory in force for a minute", vec![line], complaints))
@@ -100,7 +100,7 @@ pub(super) async fn resume(cast: &mut Cast) -> Result<Report, Problem> {
         complaints.push("it had not been halted".to_owned());
     }
     if end.state() != State::Done {
-        complaints.push(format!("the next action ended {}", end.state().as_str_name()));
+        complaints.push(format!("the next action ended {}: {}", end.state().as_str_name(), problem_of(&end)));
     }
     Ok(Report::judged("resume, and faults are admitted again", Vec::new(), complaints))
 }

@@ -8,7 +8,7 @@ use chaos_kitty::{
 };
 
 use super::{
-    call::Call,
+    call::{Call, problem_of},
     cast::{AGENT, Cast},
     gauge::{Gauge, Subject},
     report::Report,
@@ -195,11 +195,6 @@ async fn settled(course: &Course, subject: &Subject) -> f64 {
 /// A clear word on what this platform, user or machine lacks, as against a mistake of the demo's.
 fn says_it_can_not(code: Code) -> bool {
     matches!(code, Code::Unsupported | Code::PolicyForbids | Code::Protected | Code::MissingDependency)
-}
-
-fn problem_of(status: &ActionStatus) -> Problem {
-    let problem = status.problem.clone().map(Problem::from);
-    problem.unwrap_or_else(|| Problem::internal(format!("{} without a reason", status.state().as_str_name())))
 }
 
 #[cfg(test)]
