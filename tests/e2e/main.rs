@@ -10,6 +10,7 @@
 )]
 
 mod architecture;
+mod cli;
 mod guard;
 mod operation;
 mod python;
