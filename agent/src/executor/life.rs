@@ -118,16 +118,16 @@ impl Life<'_> {
             Err(problem) => return self.failed(fault, problem),
         };
         let (end, in_force) = match self.bring_into_force(fault, &mut armed, duration).await {
-            Err(end) => (end, false),
-            Ok(deadline) => {
-                self.started(fault, deadline);
-                (self.wait(fault, &mut armed, subject).await, true)
+            Err(end) => (end, None),
+            Ok(since) => {
+                self.started(fault, since + duration);
+                (self.wait(fault, &mut armed, subject).await, Some(since))
             }
         };
         self.put_back(fault, armed, end, in_force).await
     }
 
-    /// Returns the deadline.
+    /// Returns since when it is in force.
     async fn bring_into_force(
         &mut self,
         fault: &mut dyn Fault,
@@ -141,11 +141,10 @@ impl Life<'_> {
             reason = stopped(&mut self.stop) => return Err(End::Wanted(reason)),
             injected = within(INJECT_LIMIT, "injecting it", fault.inject(arm)) => injected.map_err(End::Failed)?,
         };
-        let deadline = since + duration;
-        armed.deadline(deadline).await;
+        armed.deadline(since + duration).await;
         let seen = within(LOOK_LIMIT, "looking whether it took effect", fault.verify()).await;
         self.evidence.append(&mut seen.map_err(End::Failed)?);
-        Ok(deadline)
+        Ok(since)
     }
 
     fn started(&self, fault: &dyn Fault, deadline: Duration) {
@@ -173,11 +172,12 @@ impl Life<'_> {
         fault: &mut dyn Fault,
         mut armed: Armed,
         end: End,
-        in_force: bool,
+        in_force: Option<Duration>,
     ) -> ActionReport {
         let reverted = match &end {
-            // What ended while it was being injected may have been injected a moment later: once more.
-            End::Reverted(reverted) if in_force => reverted.clone(),
+            // What was put back before it was in force (we hung, the lease ran out) came into force afterwards:
+            // once more.
+            End::Reverted(reverted) if in_force.is_some_and(|since| since <= reverted.at) => reverted.clone(),
             _ => armed.revert().await,
         };
         let settled = within(LOOK_LIMIT, "looking whether it is put back", fault.settle(&reverted)).await;
@@ -197,7 +197,7 @@ impl Life<'_> {
         let mut report = match (stuck, end) {
             (Some(problem), _) => self.troubled(State::Stuck, fault, problem),
             (None, End::Failed(problem)) => self.failed(fault, problem),
-            (None, _) if in_force => self.compose(State::Reverted, fault),
+            (None, _) if in_force.is_some() => self.compose(State::Reverted, fault),
             (None, _) => self.failed(fault, stopped_early(reason.unwrap_or_default())),
         };
         report.set_end_reason(reason.unwrap_or_default());

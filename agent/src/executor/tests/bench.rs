@@ -72,7 +72,12 @@ impl Victim {
 
     /// As a target of that id.
     pub(super) fn subject(&self, id: &str) -> Subject {
-        let target = v1::Target { id: id.to_owned(), incarnation: "1".to_owned(), ..v1::Target::default() };
+        let target = v1::Target {
+            id: id.to_owned(),
+            incarnation: "1".to_owned(),
+            platform_type: "ProcessPlatform".to_owned(),
+            ..v1::Target::default()
+        };
         Subject { target, main: Some(self.process()) }
     }
 }

@@ -1,16 +1,25 @@
 //! Every way to the end of a fault.
 
-use std::{process::Command, time::Duration};
+use std::{process::Command, sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Code,
     lease::boot_time,
-    v1::{action_state::Name as State, end_reason::Name as EndReason},
+    v1::{self, action::Kind, action_state::Name as State, end_reason::Name as EndReason},
 };
+use chaos_kitty_guard::{Undo, message::Reverted};
+use futures_util::future::FutureExt;
 use rustix::process::Signal;
+use tokio::sync::watch;
 
-use super::bench::{Bench, HOUR, Victim, eventually, held, seen};
-use crate::host::process::{Process, tree};
+use super::{
+    super::{admission::Admitted, life::live},
+    bench::{Bench, HOUR, Victim, eventually, held, order, seen},
+};
+use crate::{
+    action::{Arm, Fault, Prepared, Resource, Step},
+    host::process::{Process, tree},
+};
 
 #[tokio::test]
 async fn a_pause_is_held_for_its_duration_and_put_back_on_evidence() {
@@ -148,6 +157,59 @@ async fn a_tree_that_forks_while_it_is_being_stopped_stands_still_as_a_whole_and
     bench.executor.stop("a");
     bench.expect("a", State::Reverted).await;
     assert!(still.iter().filter_map(Process::stat).all(|stat| stat.state != 'T'));
+}
+
+/// A pause by an agent that hangs on the way.
+struct Late {
+    victim: Process,
+    hangs: Duration,
+}
+
+impl Fault for Late {
+    fn resource(&self) -> Option<Resource> {
+        Some(Resource::RunState)
+    }
+
+    fn prepare(&mut self) -> Step<'_, Prepared> {
+        let undos = vec![Undo::Continue { processes: vec![self.victim] }];
+        async { Ok(Prepared { undos, ..Prepared::default() }) }.boxed()
+    }
+
+    fn inject<'a>(&'a mut self, _: &'a dyn Arm) -> Step<'a, Duration> {
+        async {
+            std::thread::sleep(self.hangs);
+            self.victim.signal(Signal::STOP).unwrap();
+            Ok(boot_time())
+        }
+        .boxed()
+    }
+
+    fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn figures(&self) -> Option<v1::action_result::Kind> {
+        None
+    }
+
+    fn settle<'a>(&'a mut self, _: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
+        self.verify()
+    }
+}
+
+#[tokio::test]
+async fn what_comes_into_force_after_the_guard_has_ended_it_is_put_back_at_once() {
+    let mut bench = Bench::without_lease().await;
+    let victim = bench.victim("t");
+    bench.executor.renew(boot_time() + Duration::from_millis(300));
+    let fault = Box::new(Late { victim: victim.process(), hangs: Duration::from_millis(900) });
+    let admitted = Admitted { fault, subject: Arc::new(victim.subject("t")), duration: HOUR };
+    let order = order("a", "t", Kind::Delay(v1::Delay::default()), Some(HOUR));
+    let (_stop, stopped) = watch::channel(None);
+    live(bench.executor.shared.clone(), order, admitted, stopped).await;
+    bench.started("a").await;
+    assert_eq!(bench.expect("a", State::Reverted).await.end_reason(), EndReason::Lease);
+    assert_ne!(victim.state(), 'T');
 }
 
 #[tokio::test]
