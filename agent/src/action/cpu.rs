@@ -29,6 +29,7 @@ pub(super) struct Cpu {
     plan: Plan,
     running: Option<(Stressor, OwnedFd)>,
     in_force: Duration,
+    broke_off: bool,
     figures: Option<CpuResult>,
 }
 
@@ -44,6 +45,7 @@ impl Cpu {
             plan: Plan { threads: 0, load: 0.0 },
             running: None,
             in_force: Duration::ZERO,
+            broke_off: false,
             figures: None,
         })
     }
@@ -134,14 +136,18 @@ impl Fault for Cpu {
     }
 
     fn over(&mut self) -> BoxFuture<'_, ()> {
-        super::stressor_ended(self.running.as_mut().map(|(stressor, _)| stressor))
+        async {
+            super::stressor_ended(self.running.as_mut().map(|(stressor, _)| stressor)).await;
+            self.broke_off = true;
+        }
+        .boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
         async {
             super::settled(self.running.as_mut().map(|(stressor, _)| stressor)).await?;
             self.figures = Some(self.read(reverted.at)?);
-            Ok(vec![evidence(Phase::After, "stressors", 0)])
+            Ok(vec![super::how_it_ended(self.broke_off)])
         }
         .boxed()
     }

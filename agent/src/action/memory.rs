@@ -28,6 +28,7 @@ pub(super) struct Memory {
     stressor: Option<Stressor>,
     address: usize,
     in_force: Duration,
+    broke_off: bool,
     figures: Option<MemoryResult>,
 }
 
@@ -48,6 +49,7 @@ impl Memory {
             stressor: None,
             address: 0,
             in_force: Duration::ZERO,
+            broke_off: false,
             figures: None,
         })
     }
@@ -120,7 +122,11 @@ impl Fault for Memory {
     }
 
     fn over(&mut self) -> BoxFuture<'_, ()> {
-        super::stressor_ended(self.stressor.as_mut())
+        async {
+            super::stressor_ended(self.stressor.as_mut()).await;
+            self.broke_off = true;
+        }
+        .boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
@@ -133,7 +139,8 @@ impl Fault for Memory {
                 figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
                 figures.returned_bytes = figures.resident_bytes.saturating_sub(left);
             }
-            Ok(vec![evidence(Phase::After, "resident bytes", left)])
+            let stressor = super::how_it_ended(self.broke_off);
+            Ok(vec![evidence(Phase::After, "resident bytes", left), stressor])
         }
         .boxed()
     }

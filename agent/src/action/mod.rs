@@ -146,6 +146,12 @@ fn stressor_ended(stressor: Option<&mut Stressor>) -> BoxFuture<'_, ()> {
     }
 }
 
+/// Evidence of a stressor's end: by the guard, or by somebody else.
+fn how_it_ended(broke_off: bool) -> v1::Evidence {
+    let how = if broke_off { "ended before its time, by a limit or by somebody else" } else { "ended" };
+    evidence(Phase::After, "stressor", how)
+}
+
 /// Waits until a stressor that was killed is seen to have ended.
 async fn settled(stressor: Option<&mut Stressor>) -> Result<(), Problem> {
     const PATIENCE: Duration = Duration::from_secs(5);

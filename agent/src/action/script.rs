@@ -22,7 +22,10 @@ use tokio::{
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
 use crate::{
-    host::membership::{self, Membership},
+    host::{
+        cgroup::Cgroup,
+        membership::{self, Membership},
+    },
     platform::Subject,
     stress::spawn::{Said, Stressor},
 };
@@ -43,7 +46,7 @@ pub(super) struct Script {
     hold: Duration,
     target: Option<Process>,
     runner: Option<Stressor>,
-    cgroup: PathBuf,
+    cgroup: Cgroup,
     output: Output,
     drained: Option<JoinHandle<()>>,
     in_force: Duration,
@@ -64,7 +67,7 @@ impl Script {
             hold: hold_of(action),
             target: subject.main,
             runner: None,
-            cgroup: PathBuf::new(),
+            cgroup: Cgroup { folder: PathBuf::new(), version: CgroupVersion::V2 },
             output: Output::default(),
             drained: None,
             in_force: Duration::ZERO,
@@ -73,28 +76,29 @@ impl Script {
     }
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
-        let (parent, version) = parent(self.target)?;
+        let Cgroup { folder: parent, version } = parent(self.target)?;
         let target = self.target.map_or(0, |target| target.pid);
         let mut arguments = vec!["enter".to_owned(), target.to_string(), self.order.name.clone()];
         arguments.extend(self.order.arguments.iter().cloned());
         let runner = Stressor::spawn(&arguments, Stdio::piped())?;
         let Process { pid, start_time } = runner.process();
-        self.cgroup = parent.join(format!("kitty-script-{pid}-{start_time}"));
+        let folder = parent.join(format!("kitty-script-{pid}-{start_time}"));
+        let undos = vec![
+            Undo::EndCgroup { cgroup: folder.clone(), version },
+            Undo::RemoveCgroup { cgroup: folder.clone() },
+        ];
+        self.cgroup = Cgroup { folder, version };
         self.runner = Some(runner);
-        let cgroup = self.cgroup.clone();
-        let undos = vec![Undo::EndCgroup { cgroup: cgroup.clone(), version }, Undo::RemoveCgroup { cgroup }];
-        let before = vec![evidence(Phase::Before, "cgroup", self.cgroup.display())];
+        let before = vec![evidence(Phase::Before, "cgroup", self.cgroup.folder.display())];
         Ok(Prepared { undos, evidence: before, ..Prepared::default() })
     }
 
     async fn start(&mut self) -> Result<Duration, Problem> {
         let runner = self.runner.as_mut().ok_or_else(super::out_of_order)?;
         runner.place(self.target)?;
-        let move_in = || -> io::Result<()> {
-            fs::create_dir(&self.cgroup)?;
-            fs::write(self.cgroup.join("cgroup.procs"), runner.process().pid.to_string())
-        };
-        move_in().map_err(|error| no_cgroup(&self.cgroup, &error))?;
+        fs::create_dir(&self.cgroup.folder)
+            .and_then(|()| self.cgroup.attach(runner.process().pid))
+            .map_err(|error| no_cgroup(&self.cgroup.folder, &error))?;
         if let Some(stderr) = runner.take_stderr() {
             self.drained = Some(tokio::spawn(self.output.clone().drain(stderr)));
         }
@@ -161,7 +165,7 @@ impl Fault for Script {
             super::settled(self.runner.as_mut()).await?;
             let left = processes(&self.cgroup);
             if left > 0 {
-                let what = format!("{left} processes are left in {}", self.cgroup.display());
+                let what = format!("{left} processes are left in {}", self.cgroup.folder.display());
                 return Err(Problem::new(Code::Stuck, what).hint("kitty-agent revert --all"));
             }
             if let Some(drained) = self.drained.take() {
@@ -177,34 +181,31 @@ impl Fault for Script {
 
 /// The cgroup below which a script's own is made: the target's, or the one above the agent's. Version 2 can
 /// end a cgroup in one step, so it comes first; the freezer of version 1 can do it in three.
-fn parent(target: Option<Process>) -> Result<(PathBuf, CgroupVersion), Problem> {
+fn parent(target: Option<Process>) -> Result<Cgroup, Problem> {
     let pid = target.map_or_else(std::process::id, |target| target.pid);
     let memberships = membership::of(pid)
         .map_err(|error| Problem::new(Code::TargetGone, format!("the cgroups of process {pid}: {error}")))?;
-    let place = |membership: &Membership| match (target, membership.folder.parent()) {
-        (None, Some(above)) if above.starts_with(&membership.root) => above.to_owned(),
-        _ => membership.folder.clone(),
+    let place = |membership: &Membership| {
+        let folder = match (target, membership.folder.parent()) {
+            (None, Some(above)) if above.starts_with(&membership.root) => above,
+            _ => &membership.folder,
+        };
+        Cgroup { folder: folder.to_owned(), version: membership.version }
     };
     let ends_as_a_whole =
         |membership: &&Membership| membership.version == CgroupVersion::V2 || membership.controls("freezer");
-    let mut places: Vec<_> =
-        memberships.iter().filter(ends_as_a_whole).map(|one| (place(one), one.version)).collect();
-    places.sort_by_key(|(_, version)| *version != CgroupVersion::V2);
-    let writable = |folder: &Path| rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok();
-    places.into_iter().find(|(folder, _)| writable(folder)).ok_or_else(|| {
+    let mut places: Vec<_> = memberships.iter().filter(ends_as_a_whole).map(place).collect();
+    places.sort_by_key(|place| place.version != CgroupVersion::V2);
+    let writable = |place: &Cgroup| rustix::fs::access(&place.folder, rustix::fs::Access::WRITE_OK).is_ok();
+    places.into_iter().find(writable).ok_or_else(|| {
         Problem::new(Code::Unsupported, "no cgroup of the target is writable, so a script could not be ended")
             .hint("run the agent as root, or with Delegate=yes for its own host's scripts")
     })
 }
 
-/// How many processes are in a cgroup and below it.
-fn processes(cgroup: &Path) -> u32 {
-    let here = fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines().count();
-    let entries = fs::read_dir(cgroup).into_iter().flatten().flatten();
-    let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-    folders.fold(u32::try_from(here).unwrap_or(u32::MAX), |sum, folder| {
-        sum.saturating_add(processes(&folder.path()))
-    })
+/// How many processes are in a cgroup and below it; none where it is gone.
+fn processes(cgroup: &Cgroup) -> u32 {
+    cgroup.members().map_or(0, |pids| u32::try_from(pids.len()).unwrap_or(u32::MAX))
 }
 
 fn no_cgroup(cgroup: &Path, error: &io::Error) -> Problem {

@@ -47,26 +47,6 @@ impl Cgroup {
         Some(Self { folder: owned.folder.clone(), version: owned.version })
     }
 
-    /// Makes a cgroup below that of a process, to hold what we start. Version 2 first.
-    ///
-    /// # Errors
-    /// No hierarchy that can freeze is mounted, or none is writable.
-    pub fn below(process: Process, name: &str) -> io::Result<Self> {
-        let mut memberships = membership::of(process.pid)?;
-        memberships.retain(|one| one.version == CgroupVersion::V2 || one.controls("freezer"));
-        memberships.sort_by_key(|one| one.version == CgroupVersion::V1);
-        let mut refused =
-            io::Error::new(io::ErrorKind::NotFound, "no cgroup hierarchy with a freezer is mounted");
-        for Membership { folder, version, .. } in memberships {
-            let folder = folder.join(name);
-            match fs::create_dir(&folder) {
-                Ok(()) => return Ok(Self { folder, version }),
-                Err(error) => refused = error,
-            }
-        }
-        Err(refused)
-    }
-
     /// Moves a process in.
     ///
     /// # Errors

@@ -199,67 +199,94 @@ fn pause(processes: usize) -> Duration {
     PAUSE_PER_THOUSAND * u32::try_from(processes / 1000 + 1).unwrap_or(u32::MAX)
 }
 
-/// Keeps the roster's processes current.
+/// Keeps the roster's processes current: by word of the kernel where there is any, else by looking at intervals.
 pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, publisher: Publisher) {
-    let mut events = Events::subscribe()
+    let events = Events::subscribe()
         .inspect_err(|error| tracing::debug!(%error, "no process events: looking at intervals"))
         .ok();
-    let mut ends = JoinSet::new();
-    let mut watched = HashSet::new();
-    loop {
-        let began = Instant::now();
-        if let Some(events) = &events {
-            events.drain();
+    Watch { owner, rules, publisher, events, ends: JoinSet::new(), watched: HashSet::new() }.run().await;
+}
+
+struct Watch {
+    owner: Owner,
+    rules: Arc<[Rule]>,
+    publisher: Publisher,
+    events: Option<Events>,
+    /// The ends of main processes, as they come.
+    ends: JoinSet<Process>,
+    watched: HashSet<Process>,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        loop {
+            let began = Instant::now();
+            if let Some(events) = &self.events {
+                events.drain();
+            }
+            let (processes, found) = self.look().await;
+            for main in found.iter().filter_map(|subject| subject.main) {
+                if self.watched.insert(main) {
+                    self.ends.spawn(end_of(main));
+                }
+            }
+            self.publisher.replace(found.clone());
+            self.wait(began + pause(processes), began + UNPROMPTED, found).await;
         }
-        let (owner, rules) = (owner.clone(), rules.clone());
+    }
+
+    /// A full look. How many processes there are, and the targets.
+    async fn look(&self) -> (usize, Vec<Subject>) {
+        let (owner, rules) = (self.owner.clone(), self.rules.clone());
         let looked = tokio::task::spawn_blocking(move || look(&owner, &rules)).await;
-        let (processes, mut found) =
-            looked.map_err(std::io::Error::other).flatten().unwrap_or_else(|error| {
-                publisher.problem(Some(format!("/proc can not be read: {error}")));
+        match looked.map_err(std::io::Error::other).flatten() {
+            Ok(seen) => {
+                self.publisher.problem(None);
+                seen
+            }
+            Err(error) => {
+                self.publisher.problem(Some(format!("/proc can not be read: {error}")));
                 (0, Vec::new())
-            });
-        if processes > 0 {
-            publisher.problem(None);
-        }
-        for main in found.iter().filter_map(|subject| subject.main) {
-            if watched.insert(main) {
-                ends.spawn(async move {
-                    // What can not be watched (out of descriptors) is missed at the next full look.
-                    if ended(main).await.is_err() {
-                        std::future::pending::<()>().await;
-                    }
-                    main
-                });
             }
         }
-        publisher.replace(found.clone());
-        let earliest = began + pause(processes);
-        let latest = if events.is_some() { began + UNPROMPTED } else { earliest };
+    }
+
+    /// Keeps up what was found until it is time for the next full look.
+    async fn wait(&mut self, earliest: Instant, latest: Instant, mut found: Vec<Subject>) {
+        let latest = if self.events.is_some() { latest } else { earliest };
         let mut second = tokio::time::interval(HEALTH_EVERY);
         loop {
             tokio::select! {
-                Some(Ok(gone)) = ends.join_next() => {
-                    watched.remove(&gone);
+                Some(Ok(gone)) = self.ends.join_next() => {
+                    self.watched.remove(&gone);
                     found.retain(|subject| subject.main != Some(gone));
-                    publisher.replace(found.clone());
+                    self.publisher.replace(found.clone());
                 }
                 _ = second.tick() => {
                     let changed = found.iter_mut().filter_map(look_again).count();
                     if changed > 0 {
-                        publisher.replace(found.clone());
+                        self.publisher.replace(found.clone());
                     }
                 }
-                heard = prompted(events.as_ref(), earliest) => {
+                heard = prompted(self.events.as_ref(), earliest) => {
                     if let Err(error) = heard {
                         tracing::debug!(%error, "process events broke off: looking at intervals");
-                        events = None;
+                        self.events = None;
                     }
-                    break;
+                    return;
                 }
-                () = sleep_until(latest) => break,
+                () = sleep_until(latest) => return,
             }
         }
     }
+}
+
+/// Waits for the end of a process. What can not be watched (out of descriptors) is missed at the next full look.
+async fn end_of(main: Process) -> Process {
+    if ended(main).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    main
 }
 
 /// Brings the health of a known target up to date, for the kernel sends no word of it. `None`: no change.

@@ -5,10 +5,11 @@ use std::{
 };
 
 use proptest::prelude::*;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::*;
 use crate::platform::{
-    Platforms,
+    Roster,
     process::rules::{RuleSettings, compile},
 };
 
@@ -147,29 +148,58 @@ impl Orphan {
     }
 }
 
-impl Drop for Orphan {
-    fn drop(&mut self) {
-        let pid = rustix::process::Pid::from_raw(self.0 as i32).unwrap();
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+impl Orphan {
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_raw(self.0 as i32).unwrap(), signal).unwrap();
     }
 }
 
-#[tokio::test]
-async fn processes_come_and_go_in_the_roster() {
+impl Drop for Orphan {
+    fn drop(&mut self) {
+        self.signal(Signal::KILL);
+    }
+}
+
+async fn a_process_comes_and_goes(with_events: bool) {
     let folder = tempfile::tempdir().unwrap();
     let program = program(folder.path());
     let mut settings = RuleSettings { name: "lone".into(), ..Default::default() };
     settings.exe = Some(program.to_str().unwrap().to_owned());
-    let owner = Owner { agent_id: "a".into(), host: "h".into(), labels: Default::default() };
-    let mut platforms = Platforms::default();
-    platforms.add(ProcessPlatform::new(owner, compile(&[settings]).unwrap()));
-    let mut roster = platforms.roster();
+    let roster = Arc::new(tokio::sync::watch::Sender::new(Roster::default()));
+    let publisher = Publisher { platform_type: ProcessPlatform::TYPE, roster: roster.clone() };
+    let watch = Watch {
+        owner: Owner { agent_id: "a".into(), host: "h".into(), labels: Default::default() },
+        rules: compile(&[settings]).unwrap().into(),
+        publisher,
+        events: with_events.then(|| Events::subscribe().unwrap()),
+        ends: JoinSet::new(),
+        watched: HashSet::new(),
+    };
+    let mut watching = JoinSet::new();
+    watching.spawn(watch.run());
+    let mut roster = roster.subscribe();
     let orphan = Orphan::start(&program);
     let pid = orphan.0;
     let there = roster.wait_for(|roster| roster.subjects.contains_key(&format!("process/a/lone:{pid}")));
-    let subject = tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap().subjects.clone();
-    assert_eq!(subject.values().next().unwrap().main.unwrap().pid, pid);
+    let subjects = tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap().subjects.clone();
+    assert_eq!(subjects.values().next().unwrap().main.unwrap().pid, pid);
+
+    orphan.signal(Signal::STOP);
+    let unwell = v1::target_health::State::Unknown as i32;
+    let stopped = roster.wait_for(|roster| roster.subjects.values().any(|one| one.target.health == unwell));
+    tokio::time::timeout(PATIENCE, stopped).await.unwrap().unwrap();
+
     drop(orphan);
     let gone = roster.wait_for(|roster| roster.subjects.is_empty());
     tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn processes_come_and_go_by_word_of_the_kernel() {
+    a_process_comes_and_goes(true).await;
+}
+
+#[tokio::test]
+async fn processes_come_and_go_at_intervals() {
+    a_process_comes_and_goes(false).await;
 }
