@@ -1,4 +1,7 @@
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use chaos_kitty::{
     Code,
@@ -7,7 +10,7 @@ use chaos_kitty::{
 
 use crate::{
     cgroup::Cgroup,
-    driver::{Target, action, host, start},
+    driver::{PATIENCE, Target, action, host, start},
 };
 
 fn cpu(cores: u32, load: u32) -> v1::Action {
@@ -23,12 +26,22 @@ fn figures(kind: action_result::Kind) -> CpuResult {
 
 #[tokio::test]
 async fn load_is_what_was_asked_by_the_stressors_own_clock() {
-    let held = start(&cpu(1, 20), &host()).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut held = start(&cpu(1, 20), &host()).await.unwrap();
     let stressor = held.stressors()[0];
+    // What others take of the core is made up for once they leave it. 4 points: twenty times the goal.
+    let started = Instant::now();
+    loop {
+        held.fault.verify().await.unwrap();
+        let now = figures(held.figures());
+        assert!(now.achieved_load <= 24.0 || started.elapsed() < Duration::from_secs(1), "{now:?}");
+        if now.achieved_load >= 16.0 && started.elapsed() >= Duration::from_secs(1) {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{now:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let done = figures(held.revert().await);
-    // Twenty times the goal of 0.2 points: other tests want the cores too.
-    assert!((done.achieved_load - 20.0).abs() <= 4.0, "{done:?}");
+    assert!((16.0..=24.0).contains(&done.achieved_load), "{done:?}");
     assert_eq!((done.threads, done.requested_load), (1, 20.0));
     assert!(done.iterations > 0 && stressor.has_ended());
 }
