@@ -12,7 +12,9 @@
 mod architecture;
 mod cli;
 mod guard;
+mod jvm;
 mod operation;
+mod process;
 mod python;
 mod relay;
 mod stream;

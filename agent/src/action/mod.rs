@@ -138,12 +138,17 @@ fn out_of_order() -> Problem {
     Problem::internal("the steps of a fault were taken out of order")
 }
 
-/// Waits for the end of a stressor that ends before it should.
-fn stressor_ended(stressor: Option<&mut Stressor>) -> BoxFuture<'_, ()> {
+/// How long the guard's word of a revert may take to arrive after what it ended was seen to end.
+const WORD_OF_REVERT: Duration = Duration::from_millis(500);
+
+/// Waits for the end of a stressor that ends before it should. That it was the guard who ended it, the executor
+/// hears within [`WORD_OF_REVERT`], and gives this up.
+async fn stressor_ended(stressor: Option<&mut Stressor>) {
     match stressor {
-        Some(stressor) => stressor.ended().boxed(),
-        None => future::pending().boxed(),
+        Some(stressor) => stressor.ended().await,
+        None => future::pending().await,
     }
+    tokio::time::sleep(WORD_OF_REVERT).await;
 }
 
 /// Evidence of a stressor's end: by the guard, or by somebody else.

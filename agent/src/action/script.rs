@@ -117,8 +117,11 @@ impl Script {
         loop {
             tokio::select! {
                 said = runner.hear() => {
-                    if let Ok(Said::Exited { code, .. }) = said {
-                        self.figures.exit_code = code;
+                    if let Ok(Said::Exited { code: Some(code), .. }) = said {
+                        self.figures.exit_code = Some(code);
+                    } else {
+                        // It was killed. If that was the guard, its word is on the way.
+                        tokio::time::sleep(super::WORD_OF_REVERT).await;
                     }
                     break;
                 }
