@@ -15,6 +15,9 @@ use crate::{Code, Problem, endpoint::Endpoint, limits, v1::chaos_client::ChaosCl
 /// Longest wait for a connection to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+pub(crate) const TLS_HINT: &str = "check that --tls-ca is the authority of the server's certificate, and that \
+    --tls-cert is one the server accepts";
+
 /// The files that TLS needs on the dialling side.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {
@@ -120,9 +123,7 @@ fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, Problem> {
 fn unreachable_problem(endpoint: &Endpoint, error: &tonic::transport::Error) -> Problem {
     let text = chain(error);
     if is_tls(error) {
-        return Problem::new(Code::Tls, format!("connecting to {endpoint}: {text}")).hint(
-            "check that --tls-ca is the authority of the server's certificate, and that --tls-cert is one the server accepts",
-        );
+        return Problem::new(Code::Tls, format!("connecting to {endpoint}: {text}")).hint(TLS_HINT);
     }
     let hint = match endpoint {
         Endpoint::Unix(_) => "start kittyd, or name its address with --server or KITTY_SERVER",
@@ -146,7 +147,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+pub(crate) fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let text = chain(error).to_lowercase();
     ["certificate", "tls", "handshake", "alert"].iter().any(|word| text.contains(word))
 }

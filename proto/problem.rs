@@ -4,12 +4,12 @@
 //! Numbers below 60000 are those of the earlier experiment manager (kept for its users); 61xxx is safety,
 //! 62xxx fleet and transport, 63xxx input.
 
-use std::{collections::HashMap, fmt};
+use std::{collections::HashMap, error::Error, fmt};
 
 use tonic::{Code as Grpc, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::v1;
+use crate::{client, v1};
 
 const DOMAIN: &str = "chaoskitty";
 
@@ -263,6 +263,10 @@ impl From<Problem> for Status {
 impl From<Status> for Problem {
     /// A status of ours gives back the problem it was made of; any other becomes the nearest code.
     fn from(status: Status) -> Self {
+        // A server that does not accept a client's certificate says so only after the handshake.
+        if status.source().is_some() && client::is_tls(&status) {
+            return Self::new(Code::Tls, client::chain(&status)).hint(client::TLS_HINT);
+        }
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.domain == DOMAIN);
         let field = |name: &str| info.and_then(|info| info.metadata.get(name)).cloned();

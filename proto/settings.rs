@@ -68,7 +68,8 @@ pub fn load_from<Args: Parser>(
     line: Vec<OsString>,
     reserved: &[&str],
 ) -> Result<Loaded<Args>, SettingsError> {
-    let mut command = with_variables(Args::command());
+    let described = with_variables(Args::command());
+    let mut command = described.clone();
     let file = match config_path(&command, &line)? {
         None => None,
         Some(path) => {
@@ -80,7 +81,7 @@ pub fn load_from<Args: Parser>(
     let matches = command.clone().try_get_matches_from(line)?;
     if matches.get_flag(DUMP) {
         let tables = file.as_ref().map(|file| file.reserved(reserved)).unwrap_or_default();
-        return Err(SettingsError::Dump(dump::toml(&command, &matches, tables)));
+        return Err(SettingsError::Dump(dump::toml(&described, &matches, tables)));
     }
     Ok(Loaded { args: Args::from_arg_matches(&matches)?, file })
 }

@@ -11,12 +11,17 @@
 
 mod architecture;
 mod cli;
+mod full_disk;
 mod guard;
 mod jvm;
+mod listeners;
 mod operation;
 mod process;
 mod python;
 mod relay;
+mod rest;
+mod startup;
 mod stream;
 mod systemd;
+mod tls;
 mod worker;

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use axum::Router;
@@ -17,7 +18,7 @@ use hyper_util::{
     server::conn::auto,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     pin,
     sync::OwnedSemaphorePermit,
@@ -31,6 +32,9 @@ use super::{Losses, PeerInfo, tls};
 
 /// Requests under way on one connection at the most.
 const CONCURRENT_STREAMS: u32 = 100;
+
+/// How long a peer that was turned away may take to hear of it.
+const LINGER: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
     pub(super) router: Router,
@@ -47,7 +51,7 @@ impl Connection {
     pub(super) async fn encrypted(mut self, stream: TcpStream, acceptor: Arc<TlsAcceptor>) {
         let handshake = tokio::select! {
             () = self.stop.cancelled() => return,
-            handshake = timeout(limits::HELLO_TIMEOUT, acceptor.accept(stream)) => handshake,
+            handshake = timeout(limits::HELLO_TIMEOUT, acceptor.accept(stream).into_fallible()) => handshake,
         };
         match handshake {
             Ok(Ok(stream)) => {
@@ -55,7 +59,10 @@ impl Connection {
                 self.peer.tls_subject = certificates.and_then(<[_]>::first).map(tls::names);
                 self.plain(stream).await;
             }
-            Ok(Err(error)) => self.handshake_failed(&error.to_string()),
+            Ok(Err((error, stream))) => {
+                self.handshake_failed(&error.to_string());
+                linger(stream).await;
+            }
             Err(_) => self.handshake_failed("it took too long"),
         }
     }
@@ -93,6 +100,15 @@ impl Connection {
             tracing::debug!(peer = ?self.peer, error, "a connection broke off");
         }
     }
+}
+
+/// What the peer has under way is taken, so that it reads why it was turned away before the connection breaks.
+async fn linger(mut stream: TcpStream) {
+    let read = async {
+        let _ = stream.shutdown().await;
+        while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+    };
+    let _ = timeout(LINGER, read).await;
 }
 
 /// Comes back once the peer has had its time and made no request.

@@ -238,7 +238,8 @@ async fn only_certificates_of_the_authority_get_through() {
     assert_eq!(problem.code, Code::Tls, "{problem}");
 
     let no_certificate = TlsFiles { ca: ours.client().ca, ..TlsFiles::default() };
-    call(&running, &no_certificate).await.unwrap_err();
+    let problem = call(&running, &no_certificate).await.unwrap_err();
+    assert_eq!(problem.code, Code::Tls, "{problem}");
     let foreign = TlsFiles { ca: ours.client().ca, ..theirs.client() };
     call(&running, &foreign).await.unwrap_err();
     assert!(running.lost("tls_handshakes_failed") >= 2);

@@ -1,0 +1,67 @@
+//! The store's disk is full: reported, nothing else disturbed, and over once there is room.
+
+use std::{fs, io::Write, process::Command};
+
+use chaos_kitty::{Problem, v1};
+use chaos_kitty_tests::{Sandbox, eventually, process::Process};
+use tokio::net::UnixStream;
+
+/// kittyd in a mount namespace of its own, with its store on a small file system; gone when it ends.
+fn on_a_small_disk(sandbox: &Sandbox) -> Process {
+    fs::create_dir(sandbox.path().join("disk")).unwrap();
+    let script = "mount -t tmpfs -o size=1m none disk && exec \"$0\" --listen unix:chaos_kitty.ipc --store disk/kitty.db";
+    let mut command = Command::new("unshare");
+    command.current_dir(sandbox.path()).args(["--map-root-user", "--mount", "sh", "-c", script]);
+    command.arg(sandbox.command("kittyd").get_program());
+    Process::start("kittyd", command, sandbox.path())
+}
+
+fn put(number: usize) -> v1::PutOperationRequest {
+    let yowl = v1::Yowl { messages: vec!["x".repeat(200); 50], duration: None };
+    v1::PutOperationRequest {
+        operation: Some(v1::Operation {
+            name: format!("yowl-{number}"),
+            kind: Some(v1::operation::Kind::Yowl(yowl)),
+            ..Default::default()
+        }),
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_reported_and_over_once_there_is_room() {
+    let sandbox = Sandbox::new();
+    let mut process = on_a_small_disk(&sandbox);
+    let socket = sandbox.path().join("chaos_kitty.ipc");
+    eventually("kittyd listens", async || UnixStream::connect(&socket).await.ok()).await;
+    let endpoint = chaos_kitty::endpoint::Endpoint::Unix(socket);
+    let mut client = chaos_kitty::client::dial(&endpoint, &Default::default()).await.unwrap();
+    client.put_operation(put(0)).await.unwrap();
+
+    let filler = format!("/proc/{}/root{}/disk/filler", process.pid(), sandbox.path().display());
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+
+    let mut number = 1;
+    let refused = loop {
+        match client.put_operation(put(number)).await {
+            Ok(_) => number += 1,
+            Err(status) => break Problem::from(status),
+        }
+    };
+    assert_eq!(refused.code.number(), 62013, "{refused}");
+    assert!(refused.hint.contains("room"), "{refused}");
+    let status = client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert!(!status.store_problem.is_empty());
+    let operations = client.list_operations(v1::ListOperationsRequest {}).await.unwrap().into_inner();
+    assert_eq!(operations.operations.len(), number, "what was put before still runs");
+
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    eventually("the store recovers by itself", async || {
+        let status = client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+        status.store_problem.is_empty().then_some(())
+    })
+    .await;
+    client.put_operation(put(number)).await.unwrap();
+    assert!(process.is_running());
+}
