@@ -33,9 +33,9 @@ fn main() {
     mouse::scurry_if_asked();
     run(async {
         let sandbox = Sandbox::new();
-        let server = sandbox.server(&[]).await;
+        let server = sandbox.server(&["--log", "warn"]).await;
         let mouse = Mouse::start(&sandbox);
-        let agent = sandbox.agent(&server, "bench", &["--process", mouse::NAME, "--host"]).await;
+        let agent = sandbox.agent(&server, "bench", &["--process", mouse::NAME, "--host-target"]).await;
         pauses(&server, &mouse).await;
         burn(&server, agent.process.pid()).await;
         fill(&server, agent.process.pid()).await;

@@ -31,19 +31,24 @@ fn main() {
             rows.push(measure(size).await);
         }
         let heading = ["agents", "KB each, fresh", "KB each, aged", "renewals, % of a core"];
-        table("idle agents over a Unix socket, in the server", heading, &rows);
+        table(
+            "idle agents, half of them over a Unix socket and half over TCP, in the server",
+            heading,
+            &rows,
+        );
         println!("  limits: 31 KB aged; 6 % of a core for 10000");
     });
 }
 
 async fn measure(size: usize) -> [String; 4] {
     let sandbox = Sandbox::new();
-    let server = sandbox.server(&[]).await;
+    let server = sandbox.server(&["--log", "warn"]).await;
     let mut swarm = Swarm::default();
-    // What the first agent costs is the server's, not the agent's.
-    swarm.attach(&server.endpoint(), "first", 1).await;
+    // What the first agents cost is the server's, not the agent's.
+    let (unix, tcp) = (server.endpoint(), server.tcp().await.parse().unwrap());
+    swarm.attach(&[&unix, &tcp], "first", 2).await;
     let before = resident(&server).await;
-    swarm.attach(&server.endpoint(), "idle", size).await;
+    swarm.attach(&[&unix, &tcp], "idle", size).await;
     let fresh = resident(&server).await - before;
     age(&server, &swarm).await;
     let aged = resident(&server).await - before;

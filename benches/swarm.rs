@@ -46,11 +46,12 @@ pub struct Seen {
 }
 
 impl Swarm {
-    /// Attaches so many nodes more, named `PREFIX-NUMBER`.
-    pub async fn attach(&mut self, endpoint: &Endpoint, prefix: &str, count: usize) {
+    /// Attaches so many nodes more, named `PREFIX-NUMBER`, by these addresses in turn.
+    pub async fn attach(&mut self, endpoints: &[&Endpoint], prefix: &str, count: usize) {
         let attaching = stream::iter(0..count).map(|number| {
             let id = format!("{prefix}-{number}");
             let seen = Arc::clone(&self.seen);
+            let endpoint = endpoints[number % endpoints.len()];
             async move { Node::attach(endpoint, &id, seen).await }
         });
         let mut attached = attaching.buffer_unordered(AT_A_TIME);
