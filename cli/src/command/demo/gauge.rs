@@ -22,7 +22,7 @@ const LATENCY_REQUESTS: usize = 4;
 /// Requests of which the failing ones are counted.
 const FAILURE_REQUESTS: usize = 60;
 /// How long processor time is watched.
-const LOAD_WINDOW: Duration = Duration::from_millis(500);
+const LOAD_WINDOW: Duration = Duration::from_millis(800);
 
 /// Something that can be measured on a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,7 +16,7 @@ const MEMORY: u64 = 64 << 20;
 const MOST_OF_MEMORY: f64 = (60 << 20) as f64;
 
 /// In percent of a core. What a busy machine leaves of the load that is asked for.
-const SOME_LOAD: f64 = 10.0;
+const SOME_LOAD: f64 = 5.0;
 
 /// Every action, on every kind of target that takes it; and what is not taken, refused.
 pub(super) fn steps() -> Vec<Step> {
