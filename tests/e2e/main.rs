@@ -22,6 +22,7 @@ mod relay;
 mod rest;
 mod startup;
 mod stream;
+mod restart;
 mod systemd;
 mod tls;
 mod worker;

@@ -18,7 +18,7 @@ use chaos_kitty::{
 use futures_util::{Stream, StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::Actions;
@@ -99,10 +99,15 @@ impl Actions {
             .collect();
         let fleet = self.fleet.clone();
         tokio::spawn(async move {
-            let (unreached, tally) =
-                tokio::join!(fleet.revert_all(HEARD_WITHIN), tally(active, started + HALT_PATIENCE, &sender));
+            // Nobody need wait for the faults of a node that did not hear: its lease ends them.
+            let (given_up, unreached) = watch::channel(Vec::new());
+            let asking = async {
+                given_up.send_replace(fleet.revert_all(HEARD_WITHIN).await);
+            };
+            let following = tally(active, &unreached, started + HALT_PATIENCE, &sender);
+            let ((), tally) = tokio::join!(asking, following);
             let summary = Summary {
-                unreached: unreached.iter().map(wire).collect(),
+                unreached: unreached.borrow().iter().map(wire).collect(),
                 took: Some(started.elapsed().into()),
                 ..tally
             };
@@ -129,13 +134,15 @@ impl Actions {
     }
 }
 
-/// Follows each action to its end or the deadline, and counts how they ended.
+/// Follows each action to its end, to the deadline, or until its node is given up, and counts how they ended.
 async fn tally(
     active: Vec<watch::Receiver<ActionStatus>>,
+    unreached: &watch::Receiver<Vec<Unreached>>,
     deadline: Instant,
     progress: &mpsc::UnboundedSender<HaltProgress>,
 ) -> Summary {
-    let mut ends: FuturesUnordered<_> = active.into_iter().map(|news| end_of(news, deadline)).collect();
+    let follow = |news| end_of(news, unreached.clone(), deadline);
+    let mut ends: FuturesUnordered<_> = active.into_iter().map(follow).collect();
     let mut summary = Summary::default();
     while let Some(status) = ends.next().await {
         match status.state() {
@@ -148,10 +155,22 @@ async fn tally(
     summary
 }
 
-async fn end_of(mut news: watch::Receiver<ActionStatus>, deadline: Instant) -> ActionStatus {
+async fn end_of(
+    mut news: watch::Receiver<ActionStatus>,
+    mut unreached: watch::Receiver<Vec<Unreached>>,
+    deadline: Instant,
+) -> ActionStatus {
+    let agent = news.borrow().agent_id.clone();
     let ended = |status: &ActionStatus| is_over(status.state()) || status.state() == State::Stuck;
-    let _ = timeout_at(deadline, news.wait_for(ended)).await;
-    news.borrow().clone()
+    let given_up = |unreached: &Vec<Unreached>| unreached.iter().any(|node| node.agent_id == agent);
+    tokio::select! {
+        biased;
+        _ = news.wait_for(ended) => {}
+        Ok(_) = unreached.wait_for(given_up) => {}
+        () = sleep_until(deadline) => {}
+    }
+    let status = news.borrow().clone();
+    status
 }
 
 fn wire(unreached: &Unreached) -> WireUnreached {
