@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false) // the stream's client is dialled by `client`, over any transport
         .codec_path("crate::codec::SmallCodec")
         .compile_well_known_types(true)
+        .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
         .extern_path(".google.protobuf", "::pbjson_types")
         .bytes(".chaoskitty.v1.RunScript.content")
         .compile_fds(descriptors)?;

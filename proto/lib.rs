@@ -36,9 +36,11 @@ pub mod signal;
 pub mod socket;
 #[cfg(feature = "program")]
 pub mod telemetry;
+mod timestamp;
 pub mod units;
 
 pub use problem::{Code, Problem};
+pub use timestamp::Timestamp;
 
 /// The generated contract, package `chaoskitty.v1`.
 #[allow(

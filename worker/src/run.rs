@@ -4,14 +4,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{ActionReport, ActionResult, action_state::Name as State, end_reason::Name as EndReason},
 };
-use pbjson_types::Timestamp;
 use tokio::sync::mpsc;
 use tracing::Dispatch;
 
@@ -133,14 +131,11 @@ const fn words(order: &Order) -> &'static str {
 
 /// A report without particulars, as of now.
 pub(crate) fn report(action_id: &str, target_id: &str, state: State) -> ActionReport {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = i64::try_from(now.as_secs()).unwrap_or_default();
-    let nanos = i32::try_from(now.subsec_nanos()).unwrap_or_default();
     ActionReport {
         action_id: action_id.to_owned(),
         target_id: target_id.to_owned(),
         state: state.into(),
-        at: Some(Timestamp { seconds, nanos }),
+        at: Some(Timestamp::now()),
         ..Default::default()
     }
 }

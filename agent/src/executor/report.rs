@@ -1,12 +1,9 @@
 //! Reports: how they are made, and their way to the uplink.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use chaos_kitty::{
-    Problem,
+    Problem, Timestamp,
     v1::{self, ActionReport, StartAction, action_state::Name as State},
 };
 use tokio::sync::mpsc;
@@ -42,7 +39,7 @@ pub(super) fn of(order: &StartAction, state: State) -> ActionReport {
         action_id: order.action_id.clone(),
         target_id: order.target_id.clone(),
         state: state.into(),
-        at: Some(wall_clock()),
+        at: Some(Timestamp::now()),
         ..ActionReport::default()
     }
 }
@@ -50,12 +47,4 @@ pub(super) fn of(order: &StartAction, state: State) -> ActionReport {
 /// The order was turned down before anything was done.
 pub(super) fn refused(order: &StartAction, problem: Problem) -> ActionReport {
     ActionReport { problem: Some(v1::Problem::from(problem)), ..of(order, State::Refused) }
-}
-
-fn wall_clock() -> pbjson_types::Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    pbjson_types::Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
-    }
 }

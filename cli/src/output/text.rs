@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use pbjson_types::Timestamp;
+use chaos_kitty::Timestamp;
 
 /// Text in which nothing steers a terminal or breaks a line.
 pub(crate) fn printable(text: &str) -> String {

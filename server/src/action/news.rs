@@ -1,13 +1,9 @@
 //! What nodes say of their actions, and what is known when they leave and come back.
 
-use std::{
-    collections::HashSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{
         ActionReport, ActionResult, ActionStatus, Invoke, KillResult, action::Kind, action_result,
         action_state::Name as State, end_reason::Name as Reason,
@@ -17,10 +13,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{Actions, book::Entry, record::fold, settle};
-use crate::{
-    event::timestamp,
-    fleet::{Ledger, Left, Node, Standing, is_over},
-};
+use crate::fleet::{Ledger, Left, Node, Standing, is_over};
 
 impl Ledger for Actions {
     fn attached(&self, node: &Arc<Node>, mut held: Vec<ActionReport>) -> Standing {
@@ -172,7 +165,7 @@ impl Actions {
             status.result = Some(ActionResult { kind: Some(action_result::Kind::Kill(result)) });
             status.state = State::Done.into();
             status.problem = None;
-            status.ended_at = Some(timestamp(SystemTime::now()));
+            status.ended_at = Some(Timestamp::now());
             true
         });
     }
@@ -197,5 +190,5 @@ fn fail(status: &mut ActionStatus, reason: Reason, problem: Problem) {
     status.state = State::Failed.into();
     status.end_reason = reason.into();
     status.problem = Some(problem.into());
-    status.ended_at = Some(timestamp(SystemTime::now()));
+    status.ended_at = Some(Timestamp::now());
 }

@@ -1,6 +1,9 @@
 //! What becomes of an action as reports come in. Pure.
 
-use chaos_kitty::v1::{ActionReport, ActionStatus, action_state::Name as State};
+use chaos_kitty::{
+    Timestamp,
+    v1::{ActionReport, ActionStatus, action_state::Name as State},
+};
 
 use crate::fleet::is_over;
 
@@ -56,11 +59,11 @@ const fn may_follow(from: State, to: State) -> bool {
     }
 }
 
-fn add(at: pbjson_types::Timestamp, time: pbjson_types::Duration) -> pbjson_types::Timestamp {
+fn add(at: Timestamp, time: pbjson_types::Duration) -> Timestamp {
     const SECOND: i32 = 1_000_000_000;
     let nanos = at.nanos.saturating_add(time.nanos);
     let seconds = at.seconds.saturating_add(time.seconds).saturating_add(i64::from(nanos.div_euclid(SECOND)));
-    pbjson_types::Timestamp { seconds, nanos: nanos.rem_euclid(SECOND) }
+    Timestamp { seconds, nanos: nanos.rem_euclid(SECOND) }
 }
 
 #[cfg(test)]
@@ -84,7 +87,7 @@ mod tests {
     ];
 
     fn report(state: State) -> ActionReport {
-        let at = Some(pbjson_types::Timestamp { seconds: 100, nanos: 900_000_000 });
+        let at = Some(Timestamp { seconds: 100, nanos: 900_000_000 });
         let remaining = Some(pbjson_types::Duration { seconds: 2, nanos: 300_000_000 });
         ActionReport { state: state.into(), at, remaining, ..ActionReport::default() }
     }
@@ -97,7 +100,7 @@ mod tests {
     fn the_planned_end_is_the_nodes_time_and_what_remains() {
         let mut status = status(State::Accepted);
         assert!(fold(&mut status, &report(State::Started)));
-        let deadline = pbjson_types::Timestamp { seconds: 103, nanos: 200_000_000 };
+        let deadline = Timestamp { seconds: 103, nanos: 200_000_000 };
         assert_eq!(status.deadline, Some(deadline));
     }
 

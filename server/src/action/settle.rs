@@ -1,15 +1,14 @@
 //! Actions that nothing is heard of: UNKNOWN until their agent is back, or until they must be over.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{ActionStatus, action_state::Name as State, end_reason::Name as Reason},
 };
 use tokio::time::Instant;
 
 use super::Actions;
-use crate::event::timestamp;
 
 impl Actions {
     /// Nothing is known of the action; at `settled_by` it is over in any case. Only if it is still as `when`
@@ -53,7 +52,7 @@ impl Actions {
             }
             let by_itself = entry.ends_by.is_some_and(|end| end <= settled_by);
             status.state = State::Failed.into();
-            status.ended_at = Some(timestamp(SystemTime::now()));
+            status.ended_at = Some(Timestamp::now());
             status.problem = Some(unseen(by_itself).into());
             if held_for(status).is_some() {
                 let reason = if by_itself { Reason::Deadline } else { Reason::Lease };

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{
         ActionStatus, HaltProgress, HaltRequest,
         action_state::Name as State,
@@ -22,10 +22,7 @@ use tokio::{
 };
 
 use super::Actions;
-use crate::{
-    event::timestamp,
-    fleet::{Unreached, is_over},
-};
+use crate::fleet::{Unreached, is_over};
 
 /// How long a revert may take to be verified before the caller is told that it was not.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -169,8 +166,7 @@ async fn end_of(
         Ok(_) = unreached.wait_for(given_up) => {}
         () = sleep_until(deadline) => {}
     }
-    let status = news.borrow().clone();
-    status
+    news.borrow().clone()
 }
 
 fn wire(unreached: &Unreached) -> WireUnreached {
@@ -178,6 +174,6 @@ fn wire(unreached: &Unreached) -> WireUnreached {
     WireUnreached {
         agent_id: unreached.agent_id.clone(),
         active: u32::try_from(unreached.active).unwrap_or(u32::MAX),
-        ends_at: Some(timestamp(SystemTime::now() + left)),
+        ends_at: Some(Timestamp::from(SystemTime::now() + left)),
     }
 }

@@ -4,11 +4,10 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::SystemTime,
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{
         Action, ActionStatus, Target, UnleashRequest, action::Kind, action_kind::Name,
         action_state::Name as State,
@@ -29,7 +28,7 @@ use super::{
     script, settle,
     validate::{self, Whom},
 };
-use crate::{event::timestamp, fleet::is_over};
+use crate::fleet::is_over;
 
 /// Who asked, where nobody says.
 const SOURCE: &str = "operator";
@@ -164,7 +163,7 @@ impl Actions {
         self.book.change(id, |_, status| {
             status.state = State::Refused.into();
             status.problem = Some(problem.into());
-            status.ended_at = Some(timestamp(SystemTime::now()));
+            status.ended_at = Some(Timestamp::now());
             true
         });
     }
@@ -196,7 +195,7 @@ fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
         agent_id: target.agent_id.clone(),
         action: Some(shown),
         source: source.to_owned(),
-        created_at: Some(timestamp(SystemTime::now())),
+        created_at: Some(Timestamp::now()),
         aggregation_identifier: target.aggregation_identifier.clone(),
         platform_type: target.platform_type.clone(),
         ..ActionStatus::default()
@@ -208,7 +207,7 @@ fn refusal(target: &Target, action: &Action, source: &str, problem: Problem) -> 
     ActionStatus {
         state: State::Refused.into(),
         problem: Some(problem.into()),
-        ended_at: Some(timestamp(SystemTime::now())),
+        ended_at: Some(Timestamp::now()),
         ..describe(target, action, source)
     }
 }

@@ -5,15 +5,13 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{Event, event::Kind},
 };
 use futures_util::Stream;
-use pbjson_types::Timestamp;
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
 
@@ -61,8 +59,7 @@ impl Bus {
             return;
         }
         let (kind, message) = make();
-        let event =
-            Event { sequence: *last, at: Some(timestamp(SystemTime::now())), message, kind: Some(kind) };
+        let event = Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind) };
         // An error only says that the last watcher left in between.
         let _ = self.sender.send(Arc::new(event));
     }
@@ -108,15 +105,6 @@ impl Stream for Watch {
                 None => return Poll::Ready(None),
             }
         }
-    }
-}
-
-/// A moment as messages carry it. Times before 1970 become 1970.
-pub(crate) fn timestamp(at: SystemTime) -> Timestamp {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
     }
 }
 

@@ -7,6 +7,7 @@ use std::{
 };
 
 use chaos_kitty::{
+    Timestamp,
     peer::Peer,
     v1::{Agent, Hello, PlatformProblem, ServerMessage, agent_role::Name as Role, server_message::Kind},
 };
@@ -16,7 +17,6 @@ use tokio::{
 };
 
 use super::{lease::LeaseClock, mailbox::Mailbox};
-use crate::event::timestamp;
 
 /// A node, from its Hello until it is gone or attaches anew (which makes another `Node`).
 #[derive(Debug)]
@@ -174,8 +174,8 @@ impl Node {
             version: hello.version.clone(),
             labels: hello.labels.clone(),
             path: hello.path.clone(),
-            connected_at: Some(timestamp(self.connected_at)),
-            last_seen: Some(timestamp(live.last_seen)),
+            connected_at: Some(Timestamp::from(self.connected_at)),
+            last_seen: Some(Timestamp::from(live.last_seen)),
             targets: u32::try_from(targets).unwrap_or(u32::MAX),
             active: u32::try_from(live.held.len()).unwrap_or(u32::MAX),
             boot_id: hello.boot_id.clone(),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{self, OperationStatus, Target, event},
 };
 use futures_util::future::BoxFuture;
@@ -207,9 +207,9 @@ impl<K: Kind> Operation for Rounds<K> {
             errors: tally.errors,
             skipped: tally.skipped,
             last_error: tally.last_error.clone(),
-            next_round_at: tally.next_round_at.map(timestamp),
+            next_round_at: tally.next_round_at.map(Timestamp::from),
             last_target: tally.last_target.clone(),
-            last_hit_at: tally.last_hit_at.map(timestamp),
+            last_hit_at: tally.last_hit_at.map(Timestamp::from),
             problem: None,
         })
     }
@@ -223,13 +223,5 @@ impl<K: Kind> Operation for Rounds<K> {
                 struck = true;
             }
         })
-    }
-}
-
-fn timestamp(at: SystemTime) -> pbjson_types::Timestamp {
-    let since_epoch = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    pbjson_types::Timestamp {
-        seconds: since_epoch.as_secs().try_into().unwrap_or(i64::MAX),
-        nanos: since_epoch.subsec_nanos().try_into().unwrap_or_default(),
     }
 }

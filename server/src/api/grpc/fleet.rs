@@ -1,5 +1,5 @@
 use chaos_kitty::{
-    Problem,
+    Problem, Timestamp,
     v1::{
         ListTargetsRequest, ListTargetsResponse, OperationStatus, OperationSummary, Selector, Status, Target,
         agent_role::Name as Role, target_health::State,
@@ -7,7 +7,6 @@ use chaos_kitty::{
 };
 
 use super::Service;
-use crate::event::timestamp;
 
 /// Targets on a page where the request does not say, and at the most.
 const PAGE: usize = 1000;
@@ -26,9 +25,9 @@ pub(super) fn status(service: &Service) -> Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         server_id: service.store.server_id().to_owned(),
         epoch: service.fleet.epoch(),
-        started_at: Some(timestamp(service.started_at)),
+        started_at: Some(Timestamp::from(service.started_at)),
         halted: service.gate.halted_at().is_some(),
-        halted_at: service.gate.halted_at().map(timestamp),
+        halted_at: service.gate.halted_at().map(Timestamp::from),
         lease: Some(service.fleet.settings().lease.into()),
         agents: count(Role::Agent),
         workers: count(Role::Worker),
