@@ -151,3 +151,17 @@ fn a_use_against_the_direction_is_seen() {
     let source = "use crate::{api::grpc, store};\n// crate::listen\nfn f() { crate::fleet::Fleet::new() }";
     assert_eq!(used_modules(source).into_iter().collect::<Vec<_>>(), ["api", "fleet", "store"]);
 }
+
+#[test]
+fn every_test_that_the_table_of_defects_names_exists() {
+    let table = root().join("docs/decisions/0004-defects-of-the-ruby-system.md");
+    let table = fs::read_to_string(table).unwrap();
+    let named: Vec<_> = table.split('`').skip(1).step_by(2).collect();
+    assert!(named.len() > 25, "the table has its names in back quotes");
+    let files = ["proto", "server/src", "agent", "worker", "cli", "tests"];
+    let files: Vec<_> = files.iter().flat_map(|folder| rust_files(&root().join(folder))).collect();
+    let sources: String = files.iter().map(|file| fs::read_to_string(file).unwrap()).collect();
+    let missing = named.iter().filter(|name| !sources.contains(&format!("fn {name}(")));
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "no such tests: {missing:?}");
+}
