@@ -18,6 +18,7 @@
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
 
+mod action;
 pub mod backoff;
 pub mod client;
 mod codec;

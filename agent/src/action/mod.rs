@@ -115,7 +115,7 @@ impl Resource {
 /// The action is malformed, or the target's platform can not do it.
 pub fn fault_for(action: &v1::Action, subject: &Subject) -> Result<Box<dyn Fault>, Problem> {
     let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
-    support::check(&subject.target.platform_type, support::name_of(kind))?;
+    support::check(&subject.target.platform_type, kind.name())?;
     Ok(match kind {
         Kind::Memory(order) => Box::new(memory::Memory::new(order, action, subject)?),
         Kind::Cpu(order) => Box::new(cpu::Cpu::new(order, action, subject)?),

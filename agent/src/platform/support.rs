@@ -1,9 +1,6 @@
 //! Which platform offers which action: one table.
 
-use chaos_kitty::{
-    Code, Problem,
-    v1::{action::Kind, action_kind::Name},
-};
+use chaos_kitty::{Code, Problem, v1::action_kind::Name};
 
 use super::{Platform, host::HostPlatform, process::ProcessPlatform};
 
@@ -22,19 +19,6 @@ pub fn offered(platform_type: &str) -> &'static [Name] {
     }
 }
 
-/// The name of an action's kind.
-pub fn name_of(kind: &Kind) -> Name {
-    match kind {
-        Kind::Delay(_) => Name::Delay,
-        Kind::Kill(_) => Name::Kill,
-        Kind::Memory(_) => Name::Memory,
-        Kind::Cpu(_) => Name::Cpu,
-        Kind::Gc(_) => Name::Gc,
-        Kind::Error(_) => Name::Error,
-        Kind::Script(_) => Name::Script,
-    }
-}
-
 /// Refuses what a platform does not offer, naming what does.
 ///
 /// # Errors
@@ -43,7 +27,7 @@ pub fn check(platform_type: &str, action: Name) -> Result<(), Problem> {
     if offered(platform_type).contains(&action) {
         return Ok(());
     }
-    let action_name = action.as_str_name().to_lowercase();
+    let action_name = action.word();
     let kind = platform_type.strip_suffix("Platform").unwrap_or(platform_type).to_lowercase();
     let hint = match (action, platform_type) {
         (Name::Error, _) => {
@@ -58,7 +42,7 @@ pub fn check(platform_type: &str, action: Name) -> Result<(), Problem> {
 }
 
 fn list(actions: &[Name]) -> String {
-    actions.iter().map(|name| name.as_str_name().to_lowercase()).collect::<Vec<_>>().join(", ")
+    actions.iter().map(|name| name.word()).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

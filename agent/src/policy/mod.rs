@@ -94,9 +94,9 @@ impl Policy {
     }
 
     fn allows(&self, kind: &Kind) -> Result<(), Problem> {
-        let name = name(kind);
+        let name = kind.name();
         if self.forbids_action(name) {
-            return Err(forbids(format!("the action {} is not allowed", word(name))));
+            return Err(forbids(format!("the action {} is not allowed", name.word())));
         }
         Ok(())
     }
@@ -162,24 +162,6 @@ impl Policy {
 fn forbids(what: String) -> Problem {
     Problem::new(Code::PolicyForbids, format!("the policy of the target's host forbids it: {what}"))
         .hint("the host's owner decides: see the agent's policy file, and `kitty-agent check` there")
-}
-
-/// The name of an action's kind.
-fn name(kind: &Kind) -> Name {
-    match kind {
-        Kind::Delay(_) => Name::Delay,
-        Kind::Kill(_) => Name::Kill,
-        Kind::Memory(_) => Name::Memory,
-        Kind::Cpu(_) => Name::Cpu,
-        Kind::Gc(_) => Name::Gc,
-        Kind::Error(_) => Name::Error,
-        Kind::Script(_) => Name::Script,
-    }
-}
-
-/// An action as it is written in the file and on the command line.
-pub fn word(name: Name) -> String {
-    name.as_str_name().to_ascii_lowercase()
 }
 
 #[cfg(test)]

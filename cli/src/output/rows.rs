@@ -49,8 +49,7 @@ impl Row for Target {
             Health::DoesNotExist => Tone::Bad,
             Health::Unknown => Tone::Dim,
         };
-        let actions: Vec<String> =
-            self.actions().map(|kind: action_kind::Name| kind.as_str_name().to_lowercase()).collect();
+        let actions: Vec<String> = self.actions().map(action_kind::Name::word).collect();
         vec![
             Cell::from(&self.id),
             Cell::from(&self.name),

@@ -220,21 +220,12 @@ fn group_or_own(target: &Target) -> &str {
 
 /// Whether the target's platform can do this to it.
 fn can_take(target: &Target, action: &Action) -> Result<(), Problem> {
-    let name = match &action.kind {
-        Some(Kind::Delay(_)) => Name::Delay,
-        Some(Kind::Kill(_)) => Name::Kill,
-        Some(Kind::Memory(_)) => Name::Memory,
-        Some(Kind::Cpu(_)) => Name::Cpu,
-        Some(Kind::Gc(_)) => Name::Gc,
-        Some(Kind::Error(_)) => Name::Error,
-        Some(Kind::Script(_)) => Name::Script,
-        None => Name::Unspecified,
-    };
+    let name = action.kind.as_ref().map_or(Name::Unspecified, Kind::name);
     if target.actions.contains(&i32::from(name)) {
         return Ok(());
     }
-    let can: Vec<_> = target.actions().map(|action| action.as_str_name().to_lowercase()).collect();
-    let asked = name.as_str_name().to_lowercase();
+    let can: Vec<_> = target.actions().map(Name::word).collect();
+    let asked = name.word();
     let message = format!("{} ({}) can not take {asked}", target.name, target.platform_type);
     let hint = match (name, can.is_empty()) {
         (Name::Error | Name::Gc, _) => {

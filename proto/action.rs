@@ -1,0 +1,25 @@
+//! Names of actions, for messages that hold an action.
+
+use crate::v1::{action::Kind, action_kind::Name};
+
+impl Kind {
+    /// The action's name.
+    pub const fn name(&self) -> Name {
+        match self {
+            Self::Delay(_) => Name::Delay,
+            Self::Kill(_) => Name::Kill,
+            Self::Memory(_) => Name::Memory,
+            Self::Cpu(_) => Name::Cpu,
+            Self::Gc(_) => Name::Gc,
+            Self::Error(_) => Name::Error,
+            Self::Script(_) => Name::Script,
+        }
+    }
+}
+
+impl Name {
+    /// As people write it: `delay`, `kill`, …
+    pub fn word(self) -> String {
+        self.as_str_name().to_ascii_lowercase()
+    }
+}
