@@ -9,6 +9,7 @@ mod check;
 mod config;
 pub mod executor;
 pub mod host;
+pub mod journal;
 pub mod platform;
 pub mod policy;
 mod state;
