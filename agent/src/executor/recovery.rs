@@ -4,8 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use chaos_kitty::{
-    Code, Problem,
-    json::Timestamp,
+    Code, Problem, Timestamp,
     v1::{self, ActionReport, action_state::Name as State},
 };
 
