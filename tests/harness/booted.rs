@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     Finished, Sandbox, eventually,
-    process::{Process, children},
+    process::{Process, all_pids, children},
     sandbox::built,
 };
 
@@ -47,8 +47,9 @@ impl Booted {
             .arg(format!("--bind-ro={}:{PROGRAMS}", programs.display()))
             .arg(format!("--bind={}:/shared", sandbox.path().display()));
         let supervisor = Process::start("systemd-nspawn", command, sandbox.path());
-        let init =
-            eventually("the machine has an init", async || children(supervisor.pid()).first().copied());
+        let init = eventually("the machine has an init", async || {
+            children(supervisor.pid()).into_iter().find(|pid| is_an_init(*pid))
+        });
         let mut booted = Self { init: init.await, supervisor, _turn: turn };
         eventually("the machine is up", async || {
             assert!(booted.supervisor.is_running(), "it does not boot:\n{}", booted.supervisor.stdout());
@@ -102,6 +103,21 @@ impl Booted {
         self.must(&["systemctl", "show", "--value", "--property", property, unit]).trim().to_owned()
     }
 
+    /// Adds settings to a unit that is installed.
+    pub fn drop_in(&self, unit: &str, text: &str) {
+        let folder = self.path(&format!("/etc/systemd/system/{unit}.d"));
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("test.conf"), text).unwrap();
+        self.must(&["systemctl", "daemon-reload"]);
+    }
+
+    /// Pids, as seen from here, of all that runs inside.
+    pub fn pids(&self) -> Vec<u32> {
+        let namespace = |pid: u32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let own = namespace(self.init);
+        all_pids().filter(|pid| own.is_some() && namespace(*pid) == own).collect()
+    }
+
     /// What lies at a path inside, as seen from here.
     pub fn path(&self, inside: &str) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root{inside}", self.init))
@@ -129,6 +145,13 @@ impl Drop for Booted {
             }
         }
     }
+}
+
+/// Whether a process is the first of a pid namespace. The supervisor has other children at its start.
+fn is_an_init(pid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    pids.split_whitespace().skip(1).last() == Some("1")
 }
 
 /// Removes an empty cgroup with those below it.
