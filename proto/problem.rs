@@ -75,6 +75,8 @@ codes! {
     JournalUnavailable = 61011, Unavailable, 503;
     /// After a start of the server, a group waits for its agents.
     Settling = 61012, Unavailable, 503;
+    /// What carried a fault out was ended before its time by somebody else.
+    BrokeOff = 61013, Aborted, 409;
 
     /// The target's agent is not connected.
     AgentUnreachable = 62001, Unavailable, 503;

@@ -3,6 +3,8 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -11,6 +13,9 @@ use crate::{
     Process,
     undo::{CgroupVersion, Progress, done_if},
 };
+
+/// Longest wait for a cgroup to freeze before its processes are listed. A step never blocks for longer.
+const FREEZING: Duration = Duration::from_millis(20);
 
 /// Asks a frozen cgroup to go on, and says whether it does.
 pub(crate) fn thaw(cgroup: &Path, version: CgroupVersion) -> io::Result<Progress> {
@@ -54,6 +59,11 @@ pub(crate) fn remove(cgroup: &Path) -> io::Result<Progress> {
 /// processes die when it is thawed.
 fn end_frozen(cgroup: &Path) -> io::Result<()> {
     write(cgroup, "freezer.state", "FROZEN")?;
+    // Until then somebody may fork. What hangs in the kernel never freezes: it is not waited for.
+    let began = Instant::now();
+    while read(cgroup, "freezer.state")?.trim() != "FROZEN" && began.elapsed() < FREEZING {
+        thread::yield_now();
+    }
     let killed = kill_all(cgroup);
     write(cgroup, "freezer.state", "THAWED")?;
     killed

@@ -7,7 +7,7 @@ use chaos_kitty::{
     v1::{self, CpuResult, action_result, evidence::Phase},
 };
 use chaos_kitty_guard::{Process, Undo, clock::boot_time, message::Reverted};
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::FutureExt;
 use rustix::{process::Pid, thread::sched_getaffinity};
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
@@ -29,7 +29,6 @@ pub(super) struct Cpu {
     plan: Plan,
     running: Option<(Stressor, OwnedFd)>,
     in_force: Duration,
-    broke_off: bool,
     figures: Option<CpuResult>,
 }
 
@@ -45,7 +44,6 @@ impl Cpu {
             plan: Plan { threads: 0, load: 0.0 },
             running: None,
             in_force: Duration::ZERO,
-            broke_off: false,
             figures: None,
         })
     }
@@ -53,6 +51,7 @@ impl Cpu {
     async fn look(&mut self) -> Result<Prepared, Problem> {
         let available = available(self.target)?;
         self.plan = plan(&self.order, available)?;
+        super::takes_stressors(self.target)?;
         let counters = |error| Problem::internal(format!("making the stressor's counters: {error}"));
         let board = board::create(self.plan.threads).map_err(counters)?;
         let shared = board.try_clone().map_err(counters)?;
@@ -135,19 +134,15 @@ impl Fault for Cpu {
         self.figures.map(action_result::Kind::Cpu)
     }
 
-    fn over(&mut self) -> BoxFuture<'_, ()> {
-        async {
-            super::stressor_ended(self.running.as_mut().map(|(stressor, _)| stressor)).await;
-            self.broke_off = true;
-        }
-        .boxed()
+    fn over(&mut self) -> Step<'_, ()> {
+        super::stressor_ended(self.running.as_mut().map(|(stressor, _)| stressor)).boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
         async {
             super::settled(self.running.as_mut().map(|(stressor, _)| stressor)).await?;
             self.figures = Some(self.read(reverted.at)?);
-            Ok(vec![super::how_it_ended(self.broke_off)])
+            Ok(vec![evidence(Phase::After, "stressor", "ended")])
         }
         .boxed()
     }

@@ -7,7 +7,7 @@ use chaos_kitty::{
     v1::{self, MemoryResult, action_result, evidence::Phase},
 };
 use chaos_kitty_guard::{Process, Undo, message::Reverted};
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::FutureExt;
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
 use crate::{
@@ -28,7 +28,6 @@ pub(super) struct Memory {
     stressor: Option<Stressor>,
     address: usize,
     in_force: Duration,
-    broke_off: bool,
     figures: Option<MemoryResult>,
 }
 
@@ -49,7 +48,6 @@ impl Memory {
             stressor: None,
             address: 0,
             in_force: Duration::ZERO,
-            broke_off: false,
             figures: None,
         })
     }
@@ -59,6 +57,7 @@ impl Memory {
         let memberships = membership::of(pid)
             .map_err(|_| Problem::new(Code::TargetGone, format!("process {pid} is gone")))?;
         room(&memberships, self.size)?;
+        super::takes_stressors(self.target)?;
         let arguments = ["memory".to_owned(), self.size.to_string()];
         let stressor = Stressor::spawn(&arguments, Stdio::piped())?;
         let undos = vec![Undo::EndProcesses { processes: vec![stressor.process()] }];
@@ -121,12 +120,8 @@ impl Fault for Memory {
         self.figures.map(action_result::Kind::Memory)
     }
 
-    fn over(&mut self) -> BoxFuture<'_, ()> {
-        async {
-            super::stressor_ended(self.stressor.as_mut()).await;
-            self.broke_off = true;
-        }
-        .boxed()
+    fn over(&mut self) -> Step<'_, ()> {
+        super::stressor_ended(self.stressor.as_mut()).boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
@@ -139,8 +134,10 @@ impl Fault for Memory {
                 figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
                 figures.returned_bytes = figures.resident_bytes.saturating_sub(left);
             }
-            let stressor = super::how_it_ended(self.broke_off);
-            Ok(vec![evidence(Phase::After, "resident bytes", left), stressor])
+            Ok(vec![
+                evidence(Phase::After, "resident bytes", left),
+                evidence(Phase::After, "stressor", "ended"),
+            ])
         }
         .boxed()
     }

@@ -20,8 +20,9 @@ use chaos_kitty_guard::{Process, Undo, message::Reverted};
 use futures_util::future::{self, BoxFuture, FutureExt};
 
 use crate::{
+    host::cgroup::{Cgroup, Freezer},
     platform::{Subject, support},
-    stress::spawn::Stressor,
+    stress::spawn::{self, Stressor},
 };
 
 /// A step of a fault.
@@ -53,9 +54,9 @@ pub trait Fault: Send {
     /// The figures as far as they are known.
     fn figures(&self) -> Option<action_result::Kind>;
 
-    /// Waits for an end of its own (a script exits, a count is used up): COMPLETED. The default waits for ever.
-    /// The end of the target's main process is seen by the executor.
-    fn over(&mut self) -> BoxFuture<'_, ()> {
+    /// Waits for an end of its own: COMPLETED (a script exits, a count is used up), or with the problem, FAILED
+    /// (it broke off). The default waits for ever. The end of the target's main process is seen by the executor.
+    fn over(&mut self) -> Step<'_, ()> {
         future::pending().boxed()
     }
 
@@ -141,20 +142,17 @@ fn out_of_order() -> Problem {
 /// How long the guard's word of a revert may take to arrive after what it ended was seen to end.
 const WORD_OF_REVERT: Duration = Duration::from_millis(500);
 
-/// Waits for the end of a stressor that ends before it should. That it was the guard who ended it, the executor
-/// hears within [`WORD_OF_REVERT`], and gives this up.
-async fn stressor_ended(stressor: Option<&mut Stressor>) {
-    match stressor {
-        Some(stressor) => stressor.ended().await,
-        None => future::pending().await,
-    }
+/// Waits for the end of a stressor that was not told to end: it saw its own time over, or it broke off. That it
+/// was the guard who ended it, the executor hears within [`WORD_OF_REVERT`], and gives this up.
+async fn stressor_ended(stressor: Option<&mut Stressor>) -> Result<(), Problem> {
+    let Some(stressor) = stressor else { return future::pending().await };
+    let ended = stressor.ended().await;
     tokio::time::sleep(WORD_OF_REVERT).await;
-}
-
-/// Evidence of a stressor's end: by the guard, or by somebody else.
-fn how_it_ended(broke_off: bool) -> v1::Evidence {
-    let how = if broke_off { "ended before its time, by a limit or by somebody else" } else { "ended" };
-    evidence(Phase::After, "stressor", how)
+    match ended {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(stressor.broke_off(&status)),
+        Err(error) => Err(Problem::internal(format!("waiting for a stressor: {error}"))),
+    }
 }
 
 /// Waits until a stressor that was killed is seen to have ended.
@@ -162,10 +160,29 @@ async fn settled(stressor: Option<&mut Stressor>) -> Result<(), Problem> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let Some(stressor) = stressor else { return Ok(()) };
     let process = stressor.process();
-    tokio::time::timeout(PATIENCE, stressor.ended()).await.map_err(|_| {
+    let ended = tokio::time::timeout(PATIENCE, stressor.ended()).await.map(drop);
+    ended.map_err(|_| {
         Problem::new(Code::Stuck, format!("stressor {process} has not ended"))
             .hint(format!("kill -KILL {process}"))
     })
+}
+
+/// What is put into a cgroup that is frozen would stand still with it, and never take effect.
+fn not_frozen(cgroup: &Cgroup) -> Result<(), Problem> {
+    match cgroup.freezer() {
+        Ok(Freezer::Frozen | Freezer::Freezing) => {
+            let what = format!("{} is frozen: what is started in it stands still", cgroup.folder.display());
+            Err(Problem::new(Code::AlreadyInState, what)
+                .hint("let the pause end first, or pause it afterwards"))
+        }
+        // The root of a hierarchy can not freeze.
+        Ok(Freezer::Thawed) | Err(_) => Ok(()),
+    }
+}
+
+/// The same for where a stressor of the target is put.
+fn takes_stressors(target: Option<Process>) -> Result<(), Problem> {
+    target.map_or(Ok(()), |target| spawn::places(target)?.iter().try_for_each(not_frozen))
 }
 
 /// The target's platform can not do it.

@@ -14,7 +14,7 @@ use chaos_kitty::{
     v1::{self, ScriptResult, action_result, evidence::Phase},
 };
 use chaos_kitty_guard::{CgroupVersion, Process, Undo, message::Reverted};
-use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::future::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     task::JoinHandle,
@@ -76,13 +76,15 @@ impl Script {
     }
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
-        let Cgroup { folder: parent, version } = parent(self.target)?;
+        let parent = parent(self.target)?;
+        super::not_frozen(&parent)?;
         let target = self.target.map_or(0, |target| target.pid);
         let mut arguments = vec!["enter".to_owned(), target.to_string(), self.order.name.clone()];
         arguments.extend(self.order.arguments.iter().cloned());
         let runner = Stressor::spawn(&arguments, Stdio::piped())?;
         let Process { pid, start_time } = runner.process();
-        let folder = parent.join(format!("kitty-script-{pid}-{start_time}"));
+        let version = parent.version;
+        let folder = parent.folder.join(format!("kitty-script-{pid}-{start_time}"));
         let undos = vec![
             Undo::EndCgroup { cgroup: folder.clone(), version },
             Undo::RemoveCgroup { cgroup: folder.clone() },
@@ -111,24 +113,29 @@ impl Script {
     }
 
     /// Waits for its end, counting its processes meanwhile.
-    async fn wait(&mut self) {
+    async fn wait(&mut self) -> Result<(), Problem> {
         let Some(runner) = &mut self.runner else { return std::future::pending().await };
         let mut count = tokio::time::interval(COUNT_EVERY);
-        loop {
+        let said = loop {
             tokio::select! {
-                said = runner.hear() => {
-                    if let Ok(Said::Exited { code: Some(code), .. }) = said {
-                        self.figures.exit_code = Some(code);
-                    } else {
-                        // It was killed. If that was the guard, its word is on the way.
-                        tokio::time::sleep(super::WORD_OF_REVERT).await;
-                    }
-                    break;
-                }
+                said = runner.hear() => break said,
                 _ = count.tick() => self.figures.ended_processes = processes(&self.cgroup),
             }
-        }
+        };
         self.figures.ended_processes = processes(&self.cgroup);
+        match said {
+            Ok(Said::Exited { code: Some(code), .. }) => {
+                self.figures.exit_code = Some(code);
+                Ok(())
+            }
+            Ok(Said::Exited { signal, .. }) => {
+                // If it was the guard who killed it, its word is on the way.
+                tokio::time::sleep(super::WORD_OF_REVERT).await;
+                let what = format!("the script was ended by signal {}", signal.unwrap_or_default());
+                Err(Problem::new(Code::BrokeOff, what).hint("look who ended it, e.g. in the target's log"))
+            }
+            Ok(_) | Err(_) => super::stressor_ended(self.runner.as_mut()).await,
+        }
     }
 }
 
@@ -159,7 +166,7 @@ impl Fault for Script {
         Some(action_result::Kind::Script(figures))
     }
 
-    fn over(&mut self) -> BoxFuture<'_, ()> {
+    fn over(&mut self) -> Step<'_, ()> {
         self.wait().boxed()
     }
 
@@ -182,25 +189,28 @@ impl Fault for Script {
     }
 }
 
-/// The cgroup below which a script's own is made: the target's, or the one above the agent's. Version 2 can
-/// end a cgroup in one step, so it comes first; the freezer of version 1 can do it in three.
+/// The cgroup below which a script's own is made. Version 2 can end a cgroup in one step, so it comes first: below
+/// the target's, whose limits then count, or beside the agent's for a host. The freezer of version 1 can do it in
+/// three; it sets no limits, and is below the agent's own, since a pause of the target would keep from ending what
+/// is below the target's.
 fn parent(target: Option<Process>) -> Result<Cgroup, Problem> {
-    let pid = target.map_or_else(std::process::id, |target| target.pid);
-    let memberships = membership::of(pid)
-        .map_err(|error| Problem::new(Code::TargetGone, format!("the cgroups of process {pid}: {error}")))?;
-    let place = |membership: &Membership| {
-        let folder = match (target, membership.folder.parent()) {
-            (None, Some(above)) if above.starts_with(&membership.root) => above,
-            _ => &membership.folder,
-        };
-        Cgroup { folder: folder.to_owned(), version: membership.version }
+    let agent = std::process::id();
+    let pid = target.map_or(agent, |target| target.pid);
+    let of = |pid| {
+        membership::of(pid)
+            .map_err(|error| Problem::new(Code::TargetGone, format!("the cgroups of process {pid}: {error}")))
     };
-    let ends_as_a_whole =
-        |membership: &&Membership| membership.version == CgroupVersion::V2 || membership.controls("freezer");
-    let mut places: Vec<_> = memberships.iter().filter(ends_as_a_whole).map(place).collect();
-    places.sort_by_key(|place| place.version != CgroupVersion::V2);
+    let beside = |membership: &Membership| match membership.folder.parent() {
+        Some(above) if target.is_none() && above.starts_with(&membership.root) => above.to_owned(),
+        _ => membership.folder.clone(),
+    };
+    let theirs = of(pid)?.into_iter().filter(|one| one.version == CgroupVersion::V2);
+    let theirs = theirs.map(|one| Cgroup { folder: beside(&one), version: one.version });
+    let ours =
+        of(agent)?.into_iter().filter(|one| one.version == CgroupVersion::V1 && one.controls("freezer"));
+    let ours = ours.map(|one| Cgroup { folder: one.folder, version: one.version });
     let writable = |place: &Cgroup| rustix::fs::access(&place.folder, rustix::fs::Access::WRITE_OK).is_ok();
-    places.into_iter().find(writable).ok_or_else(|| {
+    theirs.chain(ours).find(writable).ok_or_else(|| {
         Problem::new(Code::Unsupported, "no cgroup of the target is writable, so a script could not be ended")
             .hint("run the agent as root, or with Delegate=yes for its own host's scripts")
     })

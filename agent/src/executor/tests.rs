@@ -3,5 +3,4 @@
 mod bench;
 mod cgroups;
 mod ends;
-mod left;
 mod orders;

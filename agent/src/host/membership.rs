@@ -132,6 +132,19 @@ pub fn memory_headroom(memberships: &[Membership]) -> Option<(u64, PathBuf)> {
     rooms.min_by_key(|(room, _)| *room)
 }
 
+/// How many processes the out-of-memory killer has ended in a process's cgroup. 0 where nobody counts.
+pub fn oom_kills(memberships: &[Membership]) -> u64 {
+    let counts = with("memory", memberships).filter_map(|membership| {
+        let file = match membership.version {
+            CgroupVersion::V1 => "memory.oom_control",
+            CgroupVersion::V2 => "memory.events",
+        };
+        let text = fs::read_to_string(membership.folder.join(file)).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse::<u64>().ok())
+    });
+    counts.sum()
+}
+
 fn with<'a>(controller: &'a str, memberships: &'a [Membership]) -> impl Iterator<Item = &'a Membership> {
     memberships.iter().filter(move |membership| match membership.version {
         CgroupVersion::V1 => membership.controls(controller),

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Write as _},
     path::PathBuf,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::OnceLock,
     time::Duration,
 };
@@ -19,7 +19,10 @@ use tokio::{
 };
 
 use super::{SUBCOMMAND, released::Release};
-use crate::host::membership;
+use crate::host::{
+    cgroup::Cgroup,
+    membership::{self, Membership},
+};
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
@@ -78,6 +81,8 @@ pub(crate) struct Stressor {
     pipe: ChildStdin,
     lines: Option<Lines<BufReader<ChildStdout>>>,
     process: Process,
+    /// Where it was put, and how many the out-of-memory killer had ended there before.
+    place: (Vec<Membership>, u64),
 }
 
 impl Stressor {
@@ -99,7 +104,7 @@ impl Stressor {
         let process = child.id().and_then(Process::now);
         let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
         match (pipe, process) {
-            (Some(pipe), Some(process)) => Ok(Self { child, pipe, lines, process }),
+            (Some(pipe), Some(process)) => Ok(Self { child, pipe, lines, process, place: (Vec::new(), 0) }),
             _ => Err(Problem::internal("the stressor ended at its start")),
         }
     }
@@ -111,20 +116,23 @@ impl Stressor {
 
     /// Puts it into the cgroups of `target` that set limits, onto the cores that `target` may use, and first in
     /// line for the out-of-memory killer. Without a target (a host) it stays in the agent's cgroups.
-    pub(crate) fn place(&self, target: Option<Process>) -> Result<(), Problem> {
+    pub(crate) fn place(&mut self, target: Option<Process>) -> Result<(), Problem> {
+        self.join(target)?;
+        let place =
+            membership::of(self.process.pid).map_err(|_| Problem::internal("the stressor is gone"))?;
+        self.place = (place.clone(), membership::oom_kills(&place));
+        Ok(())
+    }
+
+    fn join(&self, target: Option<Process>) -> Result<(), Problem> {
         let pid = self.process.pid;
         fs::write(format!("/proc/{pid}/oom_score_adj"), "1000")
             .map_err(|error| Problem::internal(format!("oom_score_adj of the stressor: {error}")))?;
         let Some(target) = target else { return Ok(()) };
         let gone = || Problem::new(Code::TargetGone, format!("process {target} is gone"));
-        let own = membership::of(pid).map_err(|_| Problem::internal("the stressor is gone"))?;
-        for membership in membership::of(target.pid).map_err(|_| gone())? {
-            if own.contains(&membership) || !sets_limits(&membership) {
-                continue;
-            }
-            let procs = membership.folder.join("cgroup.procs");
-            fs::write(&procs, pid.to_string()).map_err(|error| {
-                Problem::new(Code::Unsupported, format!("{}: {error}", procs.display()))
+        for cgroup in places(target)? {
+            cgroup.attach(pid).map_err(|error| {
+                Problem::new(Code::Unsupported, format!("joining {}: {error}", cgroup.folder.display()))
                     .hint("the agent must be allowed to write to the target's cgroup: run it as root")
             })?;
         }
@@ -177,13 +185,25 @@ impl Stressor {
     }
 
     /// Waits until it has ended.
-    pub(crate) async fn ended(&mut self) {
-        let _ = self.child.wait().await;
+    pub(crate) async fn ended(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait().await
     }
 
     /// Whether it has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(Some(_)) | Err(_))
+    }
+
+    /// Why a child ended that had been released and was not told to end.
+    pub(crate) fn broke_off(&self, status: &ExitStatus) -> Problem {
+        let what = format!("stressor {} was ended before its time ({status})", self.process);
+        let (place, before) = &self.place;
+        if membership::oom_kills(place) > *before {
+            return Problem::new(Code::TargetLimit, format!("{what}, by the out-of-memory killer"))
+                .hint("ask for less memory: the stressor is the first to go");
+        }
+        Problem::new(Code::BrokeOff, what)
+            .hint("look who ended it: a person, another tool, a limit of the host")
     }
 
     /// How a child ended that should not have.
@@ -201,9 +221,22 @@ impl Stressor {
     }
 }
 
+/// The cgroups of a target that set limits, and that this process is not in.
+///
+/// # Errors
+/// The target is gone.
+pub(crate) fn places(target: Process) -> Result<Vec<Cgroup>, Problem> {
+    let of = |pid| {
+        membership::of(pid).map_err(|_| Problem::new(Code::TargetGone, format!("process {target} is gone")))
+    };
+    let own = of(std::process::id())?;
+    let theirs = of(target.pid)?.into_iter().filter(|one| !own.contains(one) && sets_limits(one));
+    Ok(theirs.map(|one| Cgroup { folder: one.folder, version: one.version }).collect())
+}
+
 /// Not the freezer, or a pause of the target would pause its own stressor; not hierarchies that only name.
-fn sets_limits(membership: &membership::Membership) -> bool {
-    const LIMITS: [&str; 4] = ["cpu", "cpuacct", "cpuset", "memory"];
-    let top = membership::Membership { folder: membership.root.clone(), ..membership.clone() };
+fn sets_limits(membership: &Membership) -> bool {
+    const LIMITS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
+    let top = Membership { folder: membership.root.clone(), ..membership.clone() };
     LIMITS.iter().any(|controller| top.controls(controller))
 }

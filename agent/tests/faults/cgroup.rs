@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use chaos_kitty_agent::host::membership::{self, CgroupVersion};
+use chaos_kitty_agent::host::membership::{self, CgroupVersion, Membership};
 use uuid::Uuid;
 
 use crate::driver::eventually;
@@ -18,14 +18,18 @@ impl Cgroup {
         let memberships = membership::of(std::process::id()).unwrap();
         let hierarchy = memberships.into_iter().find(|one| one.controls(controller));
         let hierarchy = hierarchy.unwrap_or_else(|| panic!("no cgroup hierarchy with {controller}"));
+        if hierarchy.version == CgroupVersion::V2 {
+            fs::write(hierarchy.root.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
+        }
+        Self::below(&hierarchy)
+    }
+
+    pub(crate) fn below(hierarchy: &Membership) -> Self {
         // Version 2 allows no processes beside a cgroup that has controllers.
         let parent = match hierarchy.version {
-            CgroupVersion::V1 => hierarchy.folder,
-            CgroupVersion::V2 => hierarchy.root,
+            CgroupVersion::V1 => &hierarchy.folder,
+            CgroupVersion::V2 => &hierarchy.root,
         };
-        if hierarchy.version == CgroupVersion::V2 {
-            fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}")).unwrap();
-        }
         let folder = parent.join(format!("kitty-test-{}", Uuid::new_v4()));
         fs::create_dir(&folder).unwrap();
         Self { folder, version: hierarchy.version }

@@ -9,8 +9,33 @@ use chaos_kitty::{
 
 use crate::driver::{Target, action, eventually, start};
 
-/// A virtual machine that does nothing: the RMI registry is part of every runtime.
-fn machine(flags: &[&str], uid: u32) -> Target {
+/// A virtual machine. Killed when dropped, and what it would have removed at its end is removed.
+struct Machine(Target, u32);
+
+impl std::ops::Deref for Machine {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.0
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let pid = self.0.0.id();
+        _ = self.0.0.kill();
+        _ = self.0.0.wait();
+        let user = if self.1 == 0 { "root" } else { "nobody" };
+        for left in
+            [format!(".java_pid{pid}"), format!(".attach_pid{pid}"), format!("hsperfdata_{user}/{pid}")]
+        {
+            _ = std::fs::remove_file(std::path::Path::new("/tmp").join(left));
+        }
+    }
+}
+
+/// One that does nothing: the RMI registry is part of every runtime.
+fn machine(flags: &[&str], uid: u32) -> Machine {
     let mut command = Command::new("java");
     command.args(["-Xmx64m"]).args(flags).args(["-m", "java.rmi/sun.rmi.registry.RegistryImpl", "0"]);
     let target = Target::start(command.uid(uid).current_dir("/"));
@@ -22,7 +47,7 @@ fn machine(flags: &[&str], uid: u32) -> Target {
         links.into_iter().any(|link| link.to_string_lossy().starts_with("socket:"))
     };
     eventually("the virtual machine has started (is java installed?)", booted);
-    target
+    Machine(target, uid)
 }
 
 async fn collect(target: &Target) -> Result<GcResult, Problem> {

@@ -15,3 +15,4 @@ mod driver;
 mod jvm;
 mod memory;
 mod script;
+mod together;

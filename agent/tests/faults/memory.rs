@@ -1,9 +1,11 @@
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use chaos_kitty::{
     Code,
     v1::{self, MemoryResult, action::Kind, action_result},
 };
+use chaos_kitty_guard::Process;
+use rustix::process::Signal;
 
 use crate::{
     cgroup::Cgroup,
@@ -97,6 +99,41 @@ async fn a_stressor_ends_with_its_agents_pipe() {
 async fn a_stressor_ends_when_its_own_time_is_over() {
     let short = v1::Action { duration: Some(Duration::from_millis(50).into()), ..memory(MIB) };
     let mut held = start(&short, &host()).await.unwrap();
-    held.fault.over().await;
+    held.fault.over().await.unwrap();
     assert!(held.stressors()[0].has_ended());
+}
+
+#[tokio::test]
+async fn a_stressor_that_somebody_kills_broke_off() {
+    let mut held = start(&memory(MIB), &host()).await.unwrap();
+    held.stressors()[0].signal(Signal::KILL).unwrap();
+    let problem = held.fault.over().await.unwrap_err();
+    assert_eq!(problem.code, Code::BrokeOff);
+    assert!(problem.message.contains("SIGKILL"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_stressor_that_runs_out_of_memory_goes_first_and_says_so() {
+    let cgroup = Cgroup::with("memory");
+    let limit = (128 * MIB).to_string();
+    cgroup.set(("memory.limit_in_bytes", &limit), ("memory.max", &limit));
+    let target = Target::sleeper();
+    cgroup.add(target.0.id());
+    let mut held = start(&memory(80 * MIB), &target.subject()).await.unwrap();
+    // The target grows: tail keeps all of it.
+    let grow = format!(
+        "echo $$ > {}/cgroup.procs; head -c {} /dev/zero | tail -c {} | sleep 600",
+        cgroup.folder.display(),
+        64 * MIB,
+        64 * MIB
+    );
+    let grown = Target::start(Command::new("sh").args(["-c", &grow]));
+    let problem = held.fault.over().await.unwrap_err();
+    assert_eq!(problem.code, Code::TargetLimit);
+    assert!(problem.message.contains("out-of-memory"), "{problem}");
+    assert!(!target.process().has_ended() && !grown.process().has_ended());
+    drop((held, target));
+    for pid in cgroup.pids() {
+        Process::now(pid).map(|process| process.signal(Signal::KILL));
+    }
 }
