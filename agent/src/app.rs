@@ -26,6 +26,9 @@ use crate::{
 /// How long the end of an agent may take after everything is reverted: last reports, Goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long the connection to the server waits for what an earlier agent left to be put back.
+const RECOVERY: Duration = Duration::from_secs(2);
+
 /// Runs the agent until it is told to end; everything that it holds is reverted then.
 ///
 /// # Errors
@@ -34,7 +37,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Problem> {
     let _telemetry = telemetry::init("kitty-agent", &config.args.telemetry)?;
     let notify = Notify::from_environment();
     let (mut terminate, mut interrupt) = (ending(SignalKind::terminate())?, ending(SignalKind::interrupt())?);
-    let agent = Agent::start(&config)?;
+    let agent = Agent::start(&config).await?;
     notify.tell("READY=1");
     tokio::select! {
         _ = terminate.recv() => {}
@@ -71,7 +74,7 @@ impl Drop for AbortOnDrop {
 }
 
 impl Agent {
-    fn start(config: &Config) -> Result<Self, Problem> {
+    async fn start(config: &Config) -> Result<Self, Problem> {
         let args = &config.args;
         let state = Arc::new(State::open(&args.state_folder())?);
         let agent_id = state.agent_id(args.name.as_deref(), &host_name())?;
@@ -83,11 +86,12 @@ impl Agent {
 
         let found = Arc::clone(&platforms);
         let find = Box::new(move |id: &str| found.subject(id));
-        let (executor, news) = Executor::new(executor_settings(config)?, find);
+        let (executor, news) = Executor::new(executor_settings(config, &state)?, find);
         if seen.borrow().latched {
             tracing::warn!("halted before this start: nothing is admitted until resume");
             executor.latch();
         }
+        recover(&executor).await;
         let reports = Arc::new(Reports::new(news));
         let collected = Arc::clone(&reports);
         tokio::spawn(async move { collected.collect().await });
@@ -147,9 +151,24 @@ fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
     Ok(platforms)
 }
 
-fn executor_settings(config: &Config) -> Result<executor::Settings, Problem> {
-    let beside = executor::Settings::beside_this_program()
-        .map_err(|error| Problem::internal(format!("finding this program: {error}")))?;
-    let guard = config.args.guard.clone().unwrap_or(beside.guard);
-    Ok(executor::Settings { guard, ..beside })
+/// What an earlier agent left is put back first; what takes long, beside the rest.
+async fn recover(executor: &Executor) {
+    let recovering = executor.clone();
+    let mut recovered = tokio::spawn(async move { recovering.recover().await });
+    match timeout(RECOVERY, &mut recovered).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "putting back what was left broke off"),
+        Err(_) => tracing::warn!("what was left is being put back still; nothing is admitted before"),
+    }
+}
+
+fn executor_settings(config: &Config, state: &State) -> Result<executor::Settings, Problem> {
+    let beside = executor::Settings::guard_beside_this_program;
+    let guard = config.args.guard.clone().map_or_else(beside, Ok);
+    Ok(executor::Settings {
+        guard: guard.map_err(|error| Problem::internal(format!("finding this program: {error}")))?,
+        max_held: executor::Settings::MAX_HELD,
+        journal: state.journal(),
+        lock: Some(state.lock()),
+    })
 }

@@ -66,7 +66,7 @@ fn print(findings: &[Finding]) -> io::Result<()> {
 }
 
 fn guard(config: &Config) -> Result<String, String> {
-    let beside = || Settings::beside_this_program().map(|settings| settings.guard);
+    let beside = Settings::guard_beside_this_program;
     let path = config.args.guard.clone().map_or_else(beside, Ok).map_err(|error| error.to_string())?;
     access(&path, Access::EXEC_OK).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(path.display().to_string())

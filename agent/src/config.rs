@@ -30,7 +30,8 @@ const EXAMPLES: &str = "Examples:
   kitty-agent --process nginx --process redis-server
   kitty-agent --server http://kitty.example:8080 --host-target --group web
   kitty-agent --config /etc/chaos-kitty/agent.toml
-  kitty-agent check";
+  kitty-agent check
+  kitty-agent revert --all";
 
 /// Flags of kitty-agent.
 #[derive(Debug, Parser)]
@@ -98,8 +99,24 @@ pub(crate) struct Args {
 /// What else kitty-agent does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Print what this host can do, and what is missing for the rest
+    /// Print what this host can do, what policy forbids, and what is missing for the rest
     Check,
+    /// Put back what an agent and its guard left that were killed together; no agent may run
+    Revert(Revert),
+}
+
+/// What is to be put back.
+#[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("what").required(true).args(["all", "id", "clear"])))]
+pub(crate) struct Revert {
+    /// Everything that was left
+    #[arg(long)]
+    all: bool,
+    /// Only this action
+    pub(crate) id: Option<String>,
+    /// Put nothing back, but let faults be injected again after a damaged journal was set aside
+    #[arg(long)]
+    pub(crate) clear: bool,
 }
 
 /// Flags and file, read and checked.

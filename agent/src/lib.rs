@@ -9,8 +9,10 @@ mod check;
 mod config;
 pub mod executor;
 pub mod host;
+pub mod journal;
 pub mod platform;
 pub mod policy;
+mod revert;
 mod state;
 pub mod stress;
 mod uplink;
@@ -32,8 +34,11 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return error.report(),
     };
-    match config.args.command {
+    match &config.args.command {
         Some(config::Command::Check) => check::run(&config),
+        Some(config::Command::Revert(wanted)) => {
+            revert::run(&config, wanted).unwrap_or_else(|problem| report(&problem))
+        }
         None => with_runtime(config),
     }
 }

@@ -3,10 +3,12 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use chaos_kitty::{Code, Problem, hello::check_id};
@@ -14,8 +16,15 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
 
+use crate::host::process::Process;
+
+const LOCK: &str = "agent.lock";
 const ID: &str = "agent-id";
 const SEEN: &str = "seen.json";
+
+/// How long the guard of an agent that is gone is waited for. An undo that runs programs may take a while.
+const GUARD_LIMIT: Duration = Duration::from_secs(60);
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What was seen of the server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,27 +41,36 @@ pub(crate) struct Seen {
 /// The folder, for as long as the agent runs.
 pub(crate) struct State {
     folder: PathBuf,
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl State {
     /// Opens the folder, and makes it where it is missing.
     ///
     /// # Errors
-    /// [`Code::Usage`]: it can not be made or locked, or another agent uses it.
+    /// [`Code::Usage`]: it can not be made or locked, or another agent uses it. While the guard of an agent that is
+    /// gone puts back what was held, it is waited for.
     pub(crate) fn open(folder: &Path) -> Result<Self, Problem> {
         let failed = |error: io::Error| {
             Problem::new(Code::Usage, format!("state folder {}: {error}", folder.display()))
                 .hint("name a folder of this agent's own with --state DIR")
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("agent.lock"));
-        let lock = lock.map_err(failed)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
-            rustix::io::Errno::WOULDBLOCK => failed(io::Error::other("another agent uses it")),
-            other => failed(other.into()),
-        })?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        let path = folder.join(LOCK);
+        let lock =
+            File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+        take(&lock).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned(), lock: Arc::new(lock) })
+    }
+
+    /// The lock, for the guard to hold too.
+    pub(crate) fn lock(&self) -> Arc<File> {
+        Arc::clone(&self.lock)
+    }
+
+    /// The journal's folder.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.folder.join("journal")
     }
 
     /// The agent's id: the given one, else that of last time, else one made of the host's name. It is kept.
@@ -107,6 +125,39 @@ impl State {
     fn write_seen(&self, seen: &Seen) -> io::Result<()> {
         write(&self.folder, SEEN, &serde_json::to_vec(seen)?)
     }
+}
+
+/// Takes the lock, and writes down who has it.
+fn take(mut lock: &File) -> io::Result<()> {
+    let begun = Instant::now();
+    while let Err(error) = flock(lock, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(error.into());
+        }
+        if let Some(holder) = holder(lock)?.filter(|holder| !holder.has_ended()) {
+            return Err(io::Error::other(format!(
+                "another agent (process {holder}) uses it, and its guard puts back what it holds"
+            )));
+        }
+        if begun.elapsed() > GUARD_LIMIT {
+            return Err(io::Error::other(
+                "the guard of an agent that is gone is not done with putting back yet",
+            ));
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+    lock.set_len(0)?;
+    let own = Process::now(std::process::id()).ok_or_else(|| io::Error::other("/proc is not mounted"))?;
+    lock.seek(SeekFrom::Start(0))?;
+    lock.write_all(&serde_json::to_vec(&own)?)
+}
+
+/// Who wrote last that it has the lock. `None`: somebody is about to.
+fn holder(mut lock: &File) -> io::Result<Option<Process>> {
+    let mut text = String::new();
+    lock.seek(SeekFrom::Start(0))?;
+    lock.read_to_string(&mut text)?;
+    Ok(serde_json::from_str(&text).ok())
 }
 
 /// Replaces a file so that a crash leaves the old one or the new one.

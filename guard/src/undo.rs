@@ -89,6 +89,12 @@ impl Undo {
         !matches!(self, Self::Run { .. } | Self::HttpUnix { .. })
     }
 
+    /// Whether what it puts back is still there after the host was started again. Processes, what stops them and
+    /// their cgroups are not.
+    pub const fn outlives_a_boot(&self) -> bool {
+        matches!(self, Self::RemoveFile { .. } | Self::Run { .. } | Self::HttpUnix { .. })
+    }
+
     /// Issues it, and looks whether it is done. A local one never blocks; the others block up to their limit.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ use crate::{
     fleet::{self, Fleet},
     listen::Listening,
     operation::{Operations, Port, RosterChange},
-    safety::Gate,
+    safety::{Gate, Limits},
     store::Store,
 };
 
@@ -38,6 +38,8 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// How long the largest size of a group counts for its survivors.
     pub survivor_window: Duration,
+    /// How much may be hurt at a time.
+    pub limits: Limits,
     /// The file that keeps a halt across restarts. `None`: a halt lasts as long as the process.
     pub latch: Option<PathBuf>,
     /// Revert everything before the server stops.
@@ -51,6 +53,7 @@ impl Default for Settings {
             longest_fault: action::LONGEST,
             start_timeout: Duration::from_secs(5),
             survivor_window: Duration::from_secs(600),
+            limits: Limits::default(),
             latch: None,
             halt_on_exit: false,
         }
@@ -79,7 +82,7 @@ impl App {
             survivor_window: settings.survivor_window,
         };
         let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch);
-        let gate = Gate::new(fleet.clone(), dispatcher, settings.latch.clone())?;
+        let gate = Gate::new(fleet.clone(), dispatcher, settings.limits, settings.latch.clone())?;
         let actions =
             Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), settings.longest_fault);
         actions.restore().await?;

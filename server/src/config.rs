@@ -9,9 +9,13 @@ use chaos_kitty::{
     telemetry,
     units::positive_duration,
 };
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, value_parser};
 
-use crate::{api::guard::AllowedHosts, app, listen};
+use crate::{
+    api::guard::AllowedHosts,
+    app, listen,
+    safety::{ACTIVE_MAX, Limits},
+};
 
 /// How long an order may take to be acknowledged.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,6 +73,18 @@ pub struct Config {
     /// A group counts as large as it was within this time, for the survivors that it must keep
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "10m")]
     pub survivor_window: Duration,
+    /// Targets of each group of two or more that are always left alone
+    #[arg(long, value_name = "COUNT", value_parser = at_least_one, default_value_t = 1)]
+    pub min_survivors: usize,
+    /// Percent of a group of two or more that may be hurt at a time, rounded down, but one target may be
+    #[arg(long, value_name = "PERCENT", value_parser = value_parser!(u8).range(1..=100), default_value_t = 100)]
+    pub max_percent: u8,
+    /// Faults at a time on the targets of one group
+    #[arg(long, value_name = "COUNT", value_parser = faults, default_value_t = ACTIVE_MAX)]
+    pub max_faults_per_group: usize,
+    /// Faults at a time in the whole fleet
+    #[arg(long, value_name = "COUNT", value_parser = faults, default_value_t = ACTIVE_MAX)]
+    pub max_faults: usize,
     /// Revert every fault before ending; else agents keep theirs until deadline or lease
     #[arg(long)]
     pub halt_on_exit: bool,
@@ -96,6 +112,19 @@ fn lease(text: &str) -> Result<Duration, String> {
         return Ok(lease);
     }
     Err(format!("it must be from {} to {} s", least.as_secs(), most.as_secs()))
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be 1 or more".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("it must be a whole number".to_owned()),
+    }
+}
+
+fn faults(text: &str) -> Result<usize, String> {
+    let count = at_least_one(text)?;
+    if count <= ACTIVE_MAX { Ok(count) } else { Err(format!("it must be {ACTIVE_MAX} or less")) }
 }
 
 impl Config {
@@ -132,6 +161,12 @@ impl Config {
             longest_fault: self.max_duration,
             start_timeout: START_TIMEOUT,
             survivor_window: self.survivor_window,
+            limits: Limits {
+                min_survivors: self.min_survivors,
+                max_percent: self.max_percent,
+                max_faults_per_group: self.max_faults_per_group,
+                max_faults: self.max_faults,
+            },
             latch: Some(latch.into()),
             halt_on_exit: self.halt_on_exit,
         }
@@ -158,6 +193,7 @@ mod tests {
         assert_eq!(config.app().latch, Some(PathBuf::from("chaos_kitty.db.halted")));
         assert_eq!((config.lease, config.max_duration), (limits::LEASE, action::LONGEST));
         assert_eq!(config.survivor_window, app::Settings::default().survivor_window);
+        assert_eq!(config.app().limits, Limits::default());
     }
 
     #[test]
@@ -169,7 +205,17 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_is_refused() {
-        for flags in [["--lease", "1s"], ["--lease", "11m"], ["--max-duration", "0s"], ["--listen", "8080"]] {
+        for flags in [
+            ["--lease", "1s"],
+            ["--lease", "11m"],
+            ["--max-duration", "0s"],
+            ["--listen", "8080"],
+            ["--min-survivors", "0"],
+            ["--max-percent", "101"],
+            ["--max-percent", "0"],
+            ["--max-faults-per-group", "0"],
+            ["--max-faults", "10001"],
+        ] {
             assert!(parse(&flags).is_err(), "{flags:?}");
         }
         assert!(parse(&["check", "--store", "x.db"]).is_ok_and(|config| config.store.ends_with("x.db")));

@@ -7,6 +7,7 @@ use chaos_kitty::{Code, Problem, lease::boot_time, v1};
 use super::{Shared, State, claims::Key};
 use crate::{
     action::{Fault, fault_for},
+    journal::Journal,
     platform::Subject,
 };
 
@@ -14,6 +15,7 @@ use crate::{
 pub(super) struct Admitted {
     pub(super) fault: Box<dyn Fault>,
     pub(super) subject: Arc<Subject>,
+    pub(super) journal: Journal,
     /// How long it is held. Zero: it holds nothing.
     pub(super) duration: Duration,
 }
@@ -23,7 +25,7 @@ pub(super) fn admit(
     state: &mut State,
     order: &v1::StartAction,
 ) -> Result<Admitted, Problem> {
-    open(shared, state)?;
+    let journal = open(shared, state)?;
     let subject = find(shared, order)?;
     let action = order.action.as_ref().ok_or_else(|| Problem::invalid("action", "it is missing"))?;
     let fault = fault_for(action, &subject)?;
@@ -39,11 +41,11 @@ pub(super) fn admit(
         }
         state.claims.claim(&order.action_id, &[Key { process: subject.main, resource }])?;
     }
-    Ok(Admitted { fault, subject, duration })
+    Ok(Admitted { fault, subject, journal, duration })
 }
 
-/// Whether anything at all may be started now.
-fn open(shared: &Shared, state: &State) -> Result<(), Problem> {
+/// Whether anything at all may be started now; then, where it is recorded.
+fn open(shared: &Shared, state: &State) -> Result<Journal, Problem> {
     if state.closing {
         return Err(Problem::new(Code::AgentUnreachable, "the agent is stopping"));
     }
@@ -53,11 +55,12 @@ fn open(shared: &Shared, state: &State) -> Result<(), Problem> {
     if !shared.link.is_up() {
         return Err(guard_unavailable());
     }
+    let journal = state.journal.clone()?;
     if state.lease_until <= boot_time() {
         return Err(Problem::new(Code::OrderTooLate, "the agent has no lease, so nothing may be held")
             .hint("order it again once the agent answers"));
     }
-    Ok(())
+    Ok(journal)
 }
 
 pub(super) fn guard_unavailable() -> Problem {

@@ -4,6 +4,7 @@ mod process;
 
 use std::{
     collections::HashMap,
+    fs::File,
     path::PathBuf,
     sync::{
         Arc,
@@ -85,12 +86,18 @@ enum Request {
 
 impl Link {
     /// Starts the guard, and starts it again whenever it dies.
-    pub(super) fn start(program: PathBuf) -> Self {
+    pub(super) fn start(program: PathBuf, lock: Option<Arc<File>>) -> Self {
         let (requests, received) = mpsc::channel(REQUESTS);
         let (lease, renewed) = watch::channel(Duration::ZERO);
         let pid = Arc::new(AtomicU32::new(0));
-        let keeper =
-            Keeper { program, requests: received, lease: renewed, pid: pid.clone(), faults: HashMap::new() };
+        let keeper = Keeper {
+            program,
+            lock,
+            requests: received,
+            lease: renewed,
+            pid: pid.clone(),
+            faults: HashMap::new(),
+        };
         tokio::spawn(keeper.run());
         Self { requests, lease, pid }
     }
@@ -213,6 +220,7 @@ async fn holds(acknowledged: oneshot::Receiver<()>) -> bool {
 /// The task behind the link.
 struct Keeper {
     program: PathBuf,
+    lock: Option<Arc<File>>,
     requests: mpsc::Receiver<Request>,
     lease: watch::Receiver<Duration>,
     pid: Arc<AtomicU32>,
@@ -231,7 +239,7 @@ struct Fault {
 impl Keeper {
     async fn run(mut self) {
         loop {
-            let closed = match GuardProcess::start(&self.program) {
+            let closed = match GuardProcess::start(&self.program, self.lock.as_deref()) {
                 Ok(guard) => self.serve(guard).await,
                 Err(error) => {
                     tracing::error!(%error, program = %self.program.display(), "the guard does not start");

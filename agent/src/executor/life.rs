@@ -11,10 +11,14 @@ use chaos_kitty_guard::{Undo, message::Reverted};
 use futures_util::future::{self, FutureExt};
 use tokio::{sync::watch, time::timeout};
 
-use super::{Shared, Tenure, admission::Admitted, claims::Key, guard::Armed, protected, reason_of, report};
+use super::{
+    Shared, Tenure, admission::Admitted, claims::Key, guard::Armed, protected, reason_of, recorded::Recorded,
+    report,
+};
 use crate::{
     action::{Arm, Fault, Prepared, Resource, Step},
     host::process::{self, Process},
+    journal::Journal,
     platform::Subject,
 };
 
@@ -33,11 +37,11 @@ type Stop = watch::Receiver<Option<EndReason>>;
 pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admitted, stop: Stop) {
     let tenure = Tenure::new(shared.clone(), order.action_id.clone());
     let mut life = Life { shared: &shared, order: &order, evidence: Vec::new(), stop };
-    let Admitted { mut fault, subject, duration } = admitted;
+    let Admitted { mut fault, subject, journal, duration } = admitted;
     let last = match life.prepare(fault.as_mut(), &subject).await {
         Err(problem) => report::refused(&order, problem),
         Ok(_) if fault.resource().is_none() => life.act(fault.as_mut()).await,
-        Ok(prepared) => life.hold(fault.as_mut(), prepared, &subject, duration).await,
+        Ok(prepared) => life.record_and_hold(fault.as_mut(), prepared, &subject, duration, journal).await,
     };
     // What a dropped fault ends (its children's pipes) is over before anybody hears that the action is.
     drop(fault);
@@ -103,13 +107,34 @@ impl Life<'_> {
         }
     }
 
-    /// What holds something: arm, inject, verify, hold, revert, verify, disarm.
+    /// What holds something: into the journal, hold it, out of the journal. What could not be put back stays there.
+    async fn record_and_hold(
+        &mut self,
+        fault: &mut dyn Fault,
+        prepared: Prepared,
+        subject: &Subject,
+        duration: Duration,
+        journal: Journal,
+    ) -> ActionReport {
+        let recorded = match Recorded::begin(journal, self.order, prepared.undos.clone()).await {
+            Ok(recorded) => recorded,
+            Err(problem) => return self.failed(fault, problem),
+        };
+        let last = self.hold(fault, prepared, subject, duration, &recorded).await;
+        if last.state() != State::Stuck {
+            recorded.over().await;
+        }
+        last
+    }
+
+    /// Arm, inject, verify, hold, revert, verify, disarm.
     async fn hold(
         &mut self,
         fault: &mut dyn Fault,
         prepared: Prepared,
         subject: &Subject,
         duration: Duration,
+        recorded: &Recorded,
     ) -> ActionReport {
         let latest_end = boot_time() + INJECT_LIMIT + duration;
         let link = &self.shared.link;
@@ -117,7 +142,7 @@ impl Life<'_> {
             Ok(armed) => armed,
             Err(problem) => return self.failed(fault, problem),
         };
-        let (end, in_force) = match self.bring_into_force(fault, &mut armed, duration).await {
+        let (end, in_force) = match self.bring_into_force(fault, &mut armed, duration, recorded).await {
             Err(end) => (end, None),
             Ok(since) => {
                 self.started(fault, since + duration);
@@ -133,13 +158,15 @@ impl Life<'_> {
         fault: &mut dyn Fault,
         armed: &mut Armed,
         duration: Duration,
+        recorded: &Recorded,
     ) -> Result<Duration, End> {
-        let (arm, reverted) = armed.split();
+        let (guard, reverted) = armed.split();
+        let arm = recorded.before(guard);
         let since = tokio::select! {
             biased;
             end = reverted.next() => return Err(End::Reverted(end)),
             reason = stopped(&mut self.stop) => return Err(End::Wanted(reason)),
-            injected = within(INJECT_LIMIT, "injecting it", fault.inject(arm)) => injected.map_err(End::Failed)?,
+            injected = within(INJECT_LIMIT, "injecting it", fault.inject(&arm)) => injected.map_err(End::Failed)?,
         };
         armed.deadline(since + duration).await;
         let seen = within(LOOK_LIMIT, "looking whether it took effect", fault.verify()).await;

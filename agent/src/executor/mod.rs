@@ -9,6 +9,8 @@ mod guard;
 mod life;
 mod memory;
 mod protected;
+mod recorded;
+pub(crate) mod recovery;
 mod report;
 
 #[cfg(test)]
@@ -16,19 +18,21 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
+    fs::File,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use chaos_kitty::{
+    Problem,
     lease::boot_time,
     v1::{self, end_reason, end_reason::Name as EndReason},
 };
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-use crate::platform::Subject;
+use crate::{journal::Journal, platform::Subject};
 use claims::Claims;
 use guard::Link;
 use memory::Memory;
@@ -44,19 +48,22 @@ pub struct Settings {
     pub guard: PathBuf,
     /// Faults in force at a time, at the most.
     pub max_held: usize,
+    /// The journal's folder.
+    pub journal: PathBuf,
+    /// The lock on the state folder; the guard holds it too, until everything is put back.
+    pub lock: Option<Arc<File>>,
 }
 
 impl Settings {
     /// Faults in force at a time unless configured otherwise.
     pub const MAX_HELD: usize = 256;
 
-    /// With the guard beside the running program.
+    /// The guard beside the running program.
     ///
     /// # Errors
     /// The running program can not be found.
-    pub fn beside_this_program() -> std::io::Result<Self> {
-        let guard = std::env::current_exe()?.with_file_name("kitty-guard");
-        Ok(Self { guard, max_held: Self::MAX_HELD })
+    pub fn guard_beside_this_program() -> std::io::Result<PathBuf> {
+        Ok(std::env::current_exe()?.with_file_name("kitty-guard"))
     }
 }
 
@@ -79,7 +86,6 @@ struct Shared {
     live: watch::Sender<usize>,
 }
 
-#[derive(Default)]
 struct State {
     latched: bool,
     closing: bool,
@@ -87,6 +93,10 @@ struct State {
     live: BTreeMap<String, Live>,
     finished: Memory,
     claims: Claims,
+    /// Or why nothing is admitted.
+    journal: Result<Journal, Problem>,
+    /// What could not be put back, of this agent's and of an earlier one's.
+    stuck: Vec<v1::ActionReport>,
 }
 
 /// An action that is not over.
@@ -101,13 +111,14 @@ struct Live {
 }
 
 impl Executor {
-    /// Starts the guard. It admits nothing until the guard is there and the lease was renewed.
+    /// Starts the guard. It admits nothing until the guard is there, [`Self::recover`] has put back what was left,
+    /// and the lease was renewed.
     ///
     /// The receiver gives reports in order, their `sequence` unset.
     pub fn new(settings: Settings, find: Box<FindTarget>) -> (Self, mpsc::Receiver<v1::ActionReport>) {
         let (reports, receiver) = Reports::new(REPORTS);
-        let link = Link::start(settings.guard.clone());
-        let state = Mutex::new(State::default());
+        let link = Link::start(settings.guard.clone(), settings.lock.clone());
+        let state = Mutex::new(State::new());
         let shared = Shared { settings, find, link, reports, state, live: watch::Sender::new(0) };
         (Self { shared: Arc::new(shared) }, receiver)
     }
@@ -143,7 +154,7 @@ impl Executor {
     }
 
     /// Reports that an order was turned down before it came here: too late, or of a server that is not obeyed.
-    pub fn refuse(&self, order: &v1::StartAction, problem: chaos_kitty::Problem) {
+    pub fn refuse(&self, order: &v1::StartAction, problem: Problem) {
         self.shared.reports.send(report::refused(order, problem));
     }
 
@@ -182,10 +193,11 @@ impl Executor {
         self.shared.link.renew(state.lease_until);
     }
 
-    /// Every action that is not over: its last report, what remains, and the action itself.
+    /// Every action that is not over: its last report, what remains, and the action itself. With those that
+    /// could not be put back, of an earlier agent too.
     pub fn held(&self) -> Vec<v1::ActionReport> {
-        let now = boot_time();
-        self.shared.state().live.values().map(|live| live.report(now)).collect()
+        let (now, state) = (boot_time(), self.shared.state());
+        state.live.values().map(|live| live.report(now)).chain(state.stuck.iter().cloned()).collect()
     }
 
     /// After a reconnect: reverts what the server does not know.
@@ -237,6 +249,19 @@ impl Shared {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            latched: false,
+            closing: false,
+            lease_until: Duration::ZERO,
+            live: BTreeMap::new(),
+            finished: Memory::default(),
+            claims: Claims::default(),
+            journal: Err(recovery::not_yet()),
+            stuck: Vec::new(),
+        }
+    }
+
     fn stop_all(&self, reason: EndReason) {
         for live in self.live.values() {
             live.stop(reason);
@@ -285,10 +310,14 @@ impl Tenure {
 impl Drop for Tenure {
     fn drop(&mut self) {
         let mut state = self.shared.state();
-        state.live.remove(&self.id);
+        let live = state.live.remove(&self.id);
         state.claims.release(&self.id);
         state.finished.remember(std::mem::take(&mut self.id), boot_time());
         if let Some(last) = self.last.take() {
+            if last.state() == v1::action_state::Name::Stuck {
+                let action = live.and_then(|live| live.action);
+                state.stuck.push(v1::ActionReport { action, ..last.clone() });
+            }
             self.shared.reports.send(last);
         }
         self.shared.live.send_replace(state.live.len());

@@ -3,4 +3,5 @@
 mod bench;
 mod cgroups;
 mod ends;
+mod left;
 mod orders;

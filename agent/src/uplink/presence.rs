@@ -9,7 +9,7 @@ use chaos_kitty::{
 use prost::Message;
 
 use super::{reports::Reports, roster};
-use crate::{platform::Roster, state::Seen};
+use crate::{host::boot_id, platform::Roster, state::Seen};
 
 /// Bytes of a Hello's reports; what is over is sent after the Welcome.
 const HELD_BYTES: usize = limits::MESSAGE_BYTES / 2;
@@ -66,9 +66,4 @@ impl Presence {
         hello.held.extend(held);
         (hello, last)
     }
-}
-
-fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
 }

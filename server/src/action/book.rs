@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use chaos_kitty::v1::{ActionStatus, action::Kind, action_result, action_state::Name as State, event};
+use chaos_kitty::v1::{ActionStatus, action_state::Name as State, event};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -95,8 +95,8 @@ impl Book {
         if status.state() != State::Unknown {
             entry.settled_by = None;
         }
-        if over && was_killed(&status) {
-            entry.permit.killed();
+        if over {
+            entry.permit.ended(&status);
         }
         // The target is free before anybody can see that the action is over.
         let entry = over.then(|| pages.active.remove(id)).flatten();
@@ -187,12 +187,4 @@ impl Pages {
         self.finished_order.push_back(status.id.clone());
         self.finished.insert(status.id.clone(), Arc::new(status));
     }
-}
-
-/// Its target was seen to end by a kill.
-fn was_killed(status: &ActionStatus) -> bool {
-    let killing =
-        matches!(status.action.as_ref().and_then(|action| action.kind.as_ref()), Some(Kind::Kill(_)));
-    let result = status.result.as_ref().and_then(|result| result.kind.as_ref());
-    killing && matches!(result, Some(action_result::Kind::Kill(kill)) if kill.ended)
 }

@@ -12,10 +12,8 @@ pub(super) struct Candidate<'a> {
     pub(super) group: (&'a str, &'a str),
     /// It is healthy and not hurt.
     pub(super) is_spared: bool,
-    /// Its group's largest size within the window; 1 where it belongs to none.
-    pub(super) peak: usize,
-    /// Members of its group that are healthy and not hurt.
-    pub(super) spared: usize,
+    /// How many of its group may be hit now; 1 where it belongs to none.
+    pub(super) room: usize,
 }
 
 /// How many.
@@ -43,8 +41,8 @@ impl Amount {
     }
 }
 
-/// Indexes of those that are hit, in the order in which they were drawn. Of each group of two or more,
-/// somebody is left alone; fewer than asked may therefore be chosen, or none.
+/// Indexes of those that are hit, in the order in which they were drawn. No group is hurt beyond its
+/// room; fewer than asked may therefore be chosen, or none.
 pub(super) fn choose(candidates: &[Candidate<'_>], amount: Amount, seed: u64) -> Vec<usize> {
     let wanted = amount.of(candidates.len());
     let mut order: Vec<usize> = (0..candidates.len()).collect();
@@ -60,8 +58,7 @@ pub(super) fn choose(candidates: &[Candidate<'_>], amount: Amount, seed: u64) ->
             continue;
         }
         let of_group = drawn.entry(candidate.group).or_default();
-        let left_alone = candidate.spared.saturating_sub(*of_group + 1);
-        if candidate.peak < 2 || left_alone > 0 {
+        if *of_group < candidate.room {
             *of_group += 1;
             chosen.push(index);
         }
@@ -75,14 +72,10 @@ mod tests {
 
     use super::*;
 
+    /// All but one of a group of two or more may be hit.
     fn group(size: usize, hurt: usize) -> Vec<Candidate<'static>> {
-        let spared = size - hurt;
-        let member = |index| Candidate {
-            group: ("WorkerPlatform", "g"),
-            is_spared: index >= hurt,
-            peak: size,
-            spared,
-        };
+        let room = if size == 1 { 1 } else { (size - hurt).saturating_sub(1) };
+        let member = |index| Candidate { group: ("WorkerPlatform", "g"), is_spared: index >= hurt, room };
         (0..size).map(member).collect()
     }
 

@@ -44,6 +44,9 @@ pub use unleash::Updates;
 /// Longest duration of a fault unless configured otherwise.
 pub const LONGEST: Duration = Duration::from_secs(3600);
 
+/// Actions of earlier starts that are looked at for what they say of groups and targets.
+const REMEMBERED: u32 = 10_000;
+
 /// Actions on a page where the request does not say.
 const PAGE: usize = 100;
 
@@ -80,18 +83,20 @@ impl Actions {
     }
 
     /// Takes in what an earlier start of the server left unfinished: nothing is known of it until its agents
-    /// are back, and one lease from now it is over in any case. Also waits with groups that may be larger
-    /// than they seem.
+    /// are back, and one lease from now it is over in any case. Groups are as large as they were, and wait until
+    /// their agents are back; killed targets stay marked.
     ///
     /// # Errors
     /// The store can not be read.
     pub async fn restore(&self) -> Result<(), Problem> {
         let lease = self.fleet.settings().lease;
         let unfinished = self.store.unfinished_actions().await?;
-        let (recorded, _) =
-            self.store.actions(&ListActionsRequest { page_size: 1, ..Default::default() }).await?;
+        let recorded = self.store.newest_actions(REMEMBERED).await?;
         if !recorded.is_empty() {
             self.gate.settle_for(lease);
+        }
+        for status in recorded.iter().rev() {
+            self.gate.remember(status);
         }
         let settled_by = Instant::now() + lease;
         for mut status in unfinished {

@@ -28,7 +28,7 @@ use super::{
     script, settle,
     validate::{self, Whom},
 };
-use crate::fleet::is_over;
+use crate::fleet::{is_over, process};
 
 /// Who asked, where nobody says.
 const SOURCE: &str = "operator";
@@ -109,22 +109,22 @@ impl Actions {
             .map(|(target, standing)| Candidate {
                 group: (&target.platform_type, group_or_own(target)),
                 is_spared: standing.is_spared,
-                peak: standing.peak,
-                spared: standing.spared,
+                room: standing.room,
             })
             .collect();
         let chosen = choose(&candidates, amount, seed);
         if chosen.is_empty() {
             let message = format!("none of the {} targets that fit may be hit now", able.len());
             return Err(Problem::new(Code::TooFewSurvivors, message)
-                .hint("of each group somebody healthy is left alone; wait until others are healthy again"));
+                .hint("of each group somebody healthy is left alone, and limits hold; wait until others are healthy again"));
         }
         Ok(chosen.into_iter().map(|index| able[index].clone()).collect())
     }
 
     fn admit(&self, target: &Arc<Target>, action: &Action, source: &str) -> Result<Entry, Problem> {
-        let status = ActionStatus { state: State::Admitted.into(), ..describe(target, action, source) };
+        let mut status = ActionStatus { state: State::Admitted.into(), ..describe(target, action, source) };
         let permit = self.gate.admit(&status.id, target, action)?;
+        status.group_size = u32::try_from(permit.group_size()).unwrap_or(u32::MAX);
         Ok(Entry::new(status, permit))
     }
 
@@ -198,6 +198,7 @@ fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
         created_at: Some(Timestamp::now()),
         aggregation_identifier: target.aggregation_identifier.clone(),
         platform_type: target.platform_type.clone(),
+        process_host: process(target).map(|(host, _)| host).unwrap_or_default(),
         ..ActionStatus::default()
     }
 }

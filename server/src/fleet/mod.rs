@@ -50,7 +50,7 @@ pub use dispatch::{Dispatcher, Order, Sent, Unreached};
 pub use ledger::{Ledger, Left, Standing};
 pub use losses::Losses;
 pub use node::Node;
-pub(crate) use roster::GroupView;
+pub(crate) use roster::{GroupKey, GroupView, Process, process};
 pub use stream::AttachStream;
 
 use crate::{event::Bus, listen::PeerInfo, store::Store};
@@ -168,9 +168,27 @@ impl Fleet {
         drop(self.state().roster.upsert(target, Instant::now()));
     }
 
+    /// A target of no node goes.
+    #[cfg(test)]
+    pub(crate) fn drop_target(&self, id: &str) {
+        drop(self.state().roster.remove(id, Instant::now()));
+    }
+
     /// The group of a target; `None` for one that belongs to none.
     pub(crate) fn group_of(&self, target: &Target) -> Option<GroupView> {
         self.state().roster.group_of(target, Instant::now())
+    }
+
+    /// The groups that are hurt when the target is, its own first.
+    pub(crate) fn groups_of(&self, target: &Target) -> Vec<GroupView> {
+        self.state().roster.groups_of(target, Instant::now())
+    }
+
+    /// An earlier start of the server knew a group of this size, so long ago.
+    pub(crate) fn remember_group(&self, key: GroupKey, size: usize, age: Duration) {
+        if let Some(at) = Instant::now().checked_sub(age) {
+            self.state().roster.remember(key, size, at);
+        }
     }
 
     /// Targets that can be hit.

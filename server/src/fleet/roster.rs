@@ -1,7 +1,9 @@
 //! Who can be hit, now: every target with its indexes. Pure: the caller brings the time and tells watchers.
 
 use std::{
+    borrow::Borrow,
     collections::{BTreeSet, HashMap, HashSet},
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
@@ -15,7 +17,10 @@ use tokio::time::Instant;
 use super::peak::Peak;
 
 /// (platform, aggregation identifier).
-type GroupKey = (String, String);
+pub(crate) type GroupKey = (String, String);
+
+/// Host and incarnation of a process.
+pub(crate) type Process = (String, String);
 
 /// Names listed in a message about an ambiguity.
 const LISTED: usize = 5;
@@ -32,6 +37,8 @@ struct Group {
     /// Ids of those that are reachable.
     members: BTreeSet<String>,
     peak: Peak,
+    /// Its size as an earlier start of the server last knew it; 0: it did not.
+    expected: usize,
 }
 
 /// See the module.
@@ -41,6 +48,8 @@ pub(super) struct Roster {
     names: HashMap<String, BTreeSet<String>>,
     groups: HashMap<GroupKey, Group>,
     nodes: HashMap<String, HashSet<String>>,
+    /// Ids of the targets that are this process: it may be seen by several platforms.
+    processes: HashMap<Process, BTreeSet<String>>,
     /// How long the largest size of a group counts.
     window: Duration,
 }
@@ -59,10 +68,14 @@ pub(super) enum Change {
 /// A group as the safety rules see it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GroupView {
+    /// Platform and name.
+    pub(crate) key: GroupKey,
     /// Those that are reachable, in no order.
     pub(crate) members: Vec<Arc<Target>>,
     /// Its largest size within the survivors' window.
     pub(crate) peak: usize,
+    /// Its size as an earlier start of the server last knew it; 0: it did not.
+    pub(crate) expected: usize,
 }
 
 impl Roster {
@@ -72,6 +85,7 @@ impl Roster {
             names: HashMap::new(),
             groups: HashMap::new(),
             nodes: HashMap::new(),
+            processes: HashMap::new(),
             window,
         }
     }
@@ -100,6 +114,9 @@ impl Roster {
         }
         self.names.entry(target.name.clone()).or_default().insert(target.id.clone());
         self.nodes.entry(target.agent_id.clone()).or_default().insert(target.id.clone());
+        if let Some(process) = process(&target) {
+            self.processes.entry(process).or_default().insert(target.id.clone());
+        }
         self.join(&target, now);
         self.entries.insert(target.id.clone(), Entry { target, reachable: true });
         Ok(change)
@@ -117,6 +134,12 @@ impl Roster {
             ids.remove(id);
             ids.is_empty()
         });
+        if let Some(process) = process(&target) {
+            forget(&mut self.processes, &process, |ids| {
+                ids.remove(id);
+                ids.is_empty()
+            });
+        }
         if entry.reachable {
             self.leave(&target, now);
         }
@@ -259,7 +282,28 @@ impl Roster {
         let group = self.groups.get(&key)?;
         let members: Vec<_> = group.members.iter().filter_map(|id| self.get(id)).cloned().collect();
         let peak = group.peak.within(self.window, now).max(members.len());
-        Some(GroupView { members, peak })
+        Some(GroupView { key, members, peak, expected: group.expected })
+    }
+
+    /// The groups that are hurt when the target is, its own first: its process may be in others under another
+    /// name.
+    pub(super) fn groups_of(&self, target: &Target, now: Instant) -> Vec<GroupView> {
+        let twins = process(target).and_then(|process| self.processes.get(&process)).into_iter().flatten();
+        let twins = twins.filter_map(|id| self.get(id)).map(AsRef::as_ref);
+        let mut groups: Vec<GroupView> = Vec::new();
+        for member in std::iter::once(target).chain(twins) {
+            if key(member).is_some_and(|key| groups.iter().all(|group| group.key != key)) {
+                groups.extend(self.group_of(member, now));
+            }
+        }
+        groups
+    }
+
+    /// An earlier start of the server knew a group of this size, at that time.
+    pub(super) fn remember(&mut self, key: GroupKey, size: usize, at: Instant) {
+        let group = self.groups.entry(key).or_default();
+        group.peak.record(size, self.window, at);
+        group.expected = size;
     }
 
     fn join(&mut self, target: &Target, now: Instant) {
@@ -284,13 +328,23 @@ impl Roster {
     }
 }
 
+/// The process that a target is, where its platform names one.
+pub(crate) fn process(target: &Target) -> Option<Process> {
+    (!target.pids.is_empty() && target.incarnation.contains(':'))
+        .then(|| (target.host.clone(), target.incarnation.clone()))
+}
+
 fn key(target: &Target) -> Option<GroupKey> {
     let group = &target.aggregation_identifier;
     (!group.is_empty()).then(|| (target.platform_type.clone(), group.clone()))
 }
 
 /// Changes the entry of a key, and drops it when the change says that it is empty.
-fn forget<V>(map: &mut HashMap<String, V>, key: &str, change: impl FnOnce(&mut V) -> bool) {
+fn forget<K, Q, V>(map: &mut HashMap<K, V>, key: &Q, change: impl FnOnce(&mut V) -> bool)
+where
+    K: Borrow<Q> + Eq + Hash,
+    Q: Eq + Hash + ?Sized,
+{
     if map.get_mut(key).is_some_and(change) {
         map.remove(key);
     }

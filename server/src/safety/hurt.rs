@@ -1,10 +1,11 @@
 //! Who is hurt: targets that an action is under way to, or in force on, with indexes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chaos_kitty::v1::Target;
 
-use super::rules::{Process, Resource, process};
+use super::rules::Resource;
+use crate::fleet::{GroupKey, GroupView, Process, process};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -12,13 +13,16 @@ pub(super) struct Wounds {
     actions: HashMap<String, Wound>,
     targets: HashMap<String, Vec<String>>,
     processes: HashMap<Process, Vec<String>>,
+    groups: HashMap<GroupKey, Vec<String>>,
 }
 
+/// What an action hurts.
 #[derive(Debug)]
-struct Wound {
-    target_id: String,
-    process: Option<Process>,
-    resource: Option<Resource>,
+pub(super) struct Wound {
+    pub(super) target_id: String,
+    pub(super) process: Option<Process>,
+    pub(super) group: Option<GroupKey>,
+    pub(super) resource: Option<Resource>,
 }
 
 impl Wounds {
@@ -27,23 +31,25 @@ impl Wounds {
         self.actions.len()
     }
 
-    pub(super) fn add(
-        &mut self,
-        action: &str,
-        target: &str,
-        process: Option<Process>,
-        resource: Option<Resource>,
-    ) {
-        self.targets.entry(target.to_owned()).or_default().push(action.to_owned());
-        if let Some(process) = &process {
-            self.processes.entry(process.clone()).or_default().push(action.to_owned());
+    pub(super) fn add(&mut self, action: &str, wound: Wound) {
+        self.remove(action);
+        let add = |actions: &mut Vec<String>| actions.push(action.to_owned());
+        add(self.targets.entry(wound.target_id.clone()).or_default());
+        if let Some(group) = &wound.group {
+            add(self.groups.entry(group.clone()).or_default());
         }
-        self.actions.insert(action.to_owned(), Wound { target_id: target.to_owned(), process, resource });
+        if let Some(process) = &wound.process {
+            add(self.processes.entry(process.clone()).or_default());
+        }
+        self.actions.insert(action.to_owned(), wound);
     }
 
     pub(super) fn remove(&mut self, action: &str) {
         let Some(wound) = self.actions.remove(action) else { return };
         drop_from(&mut self.targets, &wound.target_id, action);
+        if let Some(group) = &wound.group {
+            drop_from(&mut self.groups, group, action);
+        }
         if let Some(process) = &wound.process {
             drop_from(&mut self.processes, process, action);
         }
@@ -54,9 +60,19 @@ impl Wounds {
         self.targets.contains_key(target_id)
     }
 
-    /// Whether anything is under way to the target, or to its process under another name.
-    pub(super) fn is_hurt(&self, target: &Target) -> bool {
-        self.of(target).next().is_some()
+    /// Actions on the target, or on its process under another name.
+    pub(super) fn of(&self, target: &Target) -> impl Iterator<Item = &String> {
+        let by_process = process(target).and_then(|process| self.processes.get(&process));
+        self.targets.get(&target.id).into_iter().chain(by_process).flatten()
+    }
+
+    /// Actions on members of a group, those that are away included.
+    pub(super) fn in_group(&self, group: &GroupView) -> usize {
+        let own = self.groups.get(&group.key).into_iter().flatten();
+        if self.actions.is_empty() {
+            return 0;
+        }
+        own.chain(group.members.iter().flat_map(|member| self.of(member))).collect::<BTreeSet<_>>().len()
     }
 
     /// The action that holds this resource of the target.
@@ -64,11 +80,6 @@ impl Wounds {
         self.of(target)
             .find(|action| self.actions.get(*action).is_some_and(|wound| wound.resource == Some(resource)))
             .cloned()
-    }
-
-    fn of(&self, target: &Target) -> impl Iterator<Item = &String> {
-        let by_process = process(target).and_then(|process| self.processes.get(&process));
-        self.targets.get(&target.id).into_iter().chain(by_process).flatten()
     }
 }
 

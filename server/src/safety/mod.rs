@@ -2,10 +2,11 @@
 //! makes one; it checks everything under one lock, so that faults of all sources count together. The permit
 //! lives as long as the target is hurt: dropping it frees the target.
 //!
-//! `rules` has the decisions, `hurt` the book of who is hurt, `latch` the halt's file.
+//! `limits` and `rules` have the decisions, `hurt` the book of who is hurt, `latch` the halt's file.
 
 mod hurt;
 mod latch;
+mod limits;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -14,30 +15,34 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use chaos_kitty::{
     Code, Problem,
-    v1::{Action, ActionStatus, Target},
+    v1::{Action, ActionStatus, Target, action::Kind, action_result},
 };
 use tokio::time::Instant;
 
-use crate::fleet::{Dispatcher, Fleet, Order, Sent};
-use hurt::Wounds;
+use crate::fleet::{Dispatcher, Fleet, GroupKey, GroupView, Order, Sent, is_over, process};
+use hurt::{Wound, Wounds};
 use latch::Latch;
-use rules::{Resource, Survivors, already_held, is_healthy, leaves_survivors, process};
+use limits::Crowd;
+use rules::{Resource, already_held, is_back, is_healthy};
 
-/// Actions under way or in force at a time, over the whole fleet.
-pub const ACTIVE_MAX: usize = 10_000;
+pub use limits::{ACTIVE_MAX, Limits};
 
 /// Killed targets remembered before those that are gone are forgotten.
 const KILLED_MAX: usize = 10_000;
+
+/// Members named in an error.
+const NAMED: usize = 5;
 
 /// See the module.
 pub struct Gate {
     fleet: Arc<Fleet>,
     dispatcher: Arc<Dispatcher>,
+    limits: Limits,
     state: Mutex<State>,
 }
 
@@ -57,10 +62,8 @@ struct State {
 pub(crate) struct Standing {
     /// It is healthy and not hurt.
     pub(crate) is_spared: bool,
-    /// Its group's largest size within the window; 1 for a target that belongs to none.
-    pub(crate) peak: usize,
-    /// Members of its group that are healthy and not hurt, itself included.
-    pub(crate) spared: usize,
+    /// How many of its group may be hit now.
+    pub(crate) room: usize,
 }
 
 impl Gate {
@@ -71,6 +74,7 @@ impl Gate {
     pub fn new(
         fleet: Arc<Fleet>,
         dispatcher: Dispatcher,
+        limits: Limits,
         latch: Option<PathBuf>,
     ) -> Result<Arc<Self>, Problem> {
         let state = State {
@@ -80,7 +84,7 @@ impl Gate {
             wounds: Wounds::default(),
             killed: HashMap::new(),
         };
-        Ok(Arc::new(Self { fleet, dispatcher: Arc::new(dispatcher), state: Mutex::new(state) }))
+        Ok(Arc::new(Self { fleet, dispatcher: Arc::new(dispatcher), limits, state: Mutex::new(state) }))
     }
 
     /// Agents of an earlier start of the server may come back within this time.
@@ -93,7 +97,23 @@ impl Gate {
     /// # Errors
     /// [`Code::Halted`], [`Code::Stopping`], [`Code::LimitReached`].
     pub(crate) fn is_open(&self) -> Result<(), Problem> {
-        self.state().open()
+        self.state().open(&self.limits)
+    }
+
+    /// Takes in what an earlier start of the server recorded of an action: how large its group was, and that
+    /// its target was killed. Oldest first, before any node is attached.
+    pub(crate) fn remember(&self, status: &ActionStatus) {
+        if let Some(key) = group_of(&status.platform_type, &status.aggregation_identifier)
+            && status.group_size > 0
+        {
+            let seen = status.ended_at.filter(|_| is_over(status.state()));
+            let seen = seen.map(|at| UNIX_EPOCH + Duration::from_secs(at.seconds.try_into().unwrap_or(0)));
+            let age = seen.and_then(|at| at.elapsed().ok()).unwrap_or_default();
+            self.fleet.remember_group(key, status.group_size as usize, age);
+        }
+        if was_killed(status) {
+            self.state().killed.insert(status.target_id.clone(), status.incarnation.clone());
+        }
     }
 
     /// Lets an action at a target, or says why not.
@@ -108,27 +128,45 @@ impl Gate {
         action: &Action,
     ) -> Result<Permit, Problem> {
         let mut state = self.state();
-        state.open()?;
+        state.open(&self.limits)?;
         let resource = Resource::of(action);
         if let Some(resource) = resource
             && let Some(by) = state.wounds.holder(target, resource)
         {
             return Err(already_held(target, resource, &by));
         }
-        if let Some(group) = self.fleet.group_of(target) {
-            let settling = state.settling.is_some_and(|until| Instant::now() < until);
-            let others = group.members.iter().filter(|other| other.id != target.id && state.is_spared(other));
-            leaves_survivors(target, &Survivors { others: others.count(), peak: group.peak, settling })?;
+        let groups = self.fleet.groups_of(target);
+        for group in &groups {
+            if let Some(left) = state.settling() {
+                is_back(group, left)?;
+            }
+            let hits =
+                group.members.iter().filter(|member| is_same(member, target) && state.is_spared(member));
+            self.limits
+                .admits(&group.key.1, state.crowd(group), hits.count())
+                .map_err(|problem| state.with_hurt(problem, group))?;
         }
-        state.wounds.add(id, &target.id, process(target), resource);
-        Ok(Permit { gate: self.clone(), action_id: id.to_owned(), target: Some(target.clone()) })
+        let own = group_of(&target.platform_type, &target.aggregation_identifier);
+        let group_size =
+            groups.iter().find(|group| Some(&group.key) == own.as_ref()).map_or(0, |group| group.peak);
+        let wound = Wound { target_id: target.id.clone(), process: process(target), group: own, resource };
+        state.wounds.add(id, wound);
+        Ok(Permit { gate: self.clone(), action_id: id.to_owned(), group_size, target: Some(target.clone()) })
     }
 
-    /// Takes in an action of an earlier start of the server: its target is hurt until it is settled.
+    /// Takes in an action that is not over, and that this start did not admit: its target is hurt until it is
+    /// settled.
     pub(crate) fn adopt(self: &Arc<Self>, status: &ActionStatus) -> Permit {
-        let resource = status.action.as_ref().and_then(Resource::of);
-        self.state().wounds.add(&status.id, &status.target_id, None, resource);
-        Permit { gate: self.clone(), action_id: status.id.clone(), target: None }
+        let wound = Wound {
+            target_id: status.target_id.clone(),
+            process: (!status.process_host.is_empty())
+                .then(|| (status.process_host.clone(), status.incarnation.clone())),
+            group: group_of(&status.platform_type, &status.aggregation_identifier),
+            resource: status.action.as_ref().and_then(Resource::of),
+        };
+        self.state().wounds.add(&status.id, wound);
+        let group_size = status.group_size as usize;
+        Permit { gate: self.clone(), action_id: status.id.clone(), group_size, target: None }
     }
 
     /// Whether a fault is in force on the target, or may be.
@@ -139,17 +177,14 @@ impl Gate {
     /// How each of these targets and its group stand.
     pub(crate) fn standing(&self, targets: &[Arc<Target>]) -> Vec<Standing> {
         let state = self.state();
-        let mut groups: HashMap<(&str, &str), (usize, usize)> = HashMap::new();
+        let mut rooms: HashMap<(&str, &str), usize> = HashMap::new();
         let mut standing = Vec::with_capacity(targets.len());
         for target in targets {
             let key = (target.platform_type.as_str(), target.aggregation_identifier.as_str());
-            let (peak, spared) = *groups.entry(key).or_insert_with(|| {
-                self.fleet.group_of(target).map_or((1, 1), |group| {
-                    let spared = group.members.iter().filter(|member| state.is_spared(member)).count();
-                    (group.peak, spared)
-                })
+            let room = *rooms.entry(key).or_insert_with(|| {
+                self.fleet.group_of(target).map_or(1, |group| self.limits.room(state.crowd(&group)))
             });
-            standing.push(Standing { is_spared: state.is_spared(target), peak, spared });
+            standing.push(Standing { is_spared: state.is_spared(target), room });
         }
         standing
     }
@@ -188,7 +223,7 @@ impl Gate {
 }
 
 impl State {
-    fn open(&self) -> Result<(), Problem> {
+    fn open(&self, limits: &Limits) -> Result<(), Problem> {
         if self.latch.since().is_some() {
             return Err(Problem::new(Code::Halted, "the fleet is halted: nothing is admitted")
                 .hint("kittyctl resume ends the halt"));
@@ -197,19 +232,62 @@ impl State {
             return Err(Problem::new(Code::Stopping, "the server is stopping: nothing is admitted")
                 .hint("try again once it is back"));
         }
-        if self.wounds.len() >= ACTIVE_MAX {
-            let message = format!("{ACTIVE_MAX} actions are under way or in force");
-            return Err(Problem::new(Code::LimitReached, message).hint("wait until some are over"));
-        }
-        Ok(())
+        limits.admits_one_more(self.wounds.len())
+    }
+
+    /// How much longer agents of an earlier start may come back.
+    fn settling(&self) -> Option<Duration> {
+        self.settling.map(|until| until - Instant::now()).filter(|left| !left.is_zero())
     }
 
     /// Healthy, nothing under way to it, and not killed in this incarnation.
     fn is_spared(&self, target: &Target) -> bool {
-        is_healthy(target)
-            && self.killed.get(&target.id) != Some(&target.incarnation)
-            && !self.wounds.is_hurt(target)
+        is_healthy(target) && !self.was_killed(target) && self.wounds.of(target).next().is_none()
     }
+
+    fn was_killed(&self, target: &Target) -> bool {
+        self.killed.get(&target.id) == Some(&target.incarnation)
+    }
+
+    fn crowd(&self, group: &GroupView) -> Crowd {
+        let spared = group.members.iter().filter(|member| self.is_spared(member)).count();
+        Crowd { peak: group.peak, spared, faults: self.wounds.in_group(group) }
+    }
+
+    /// Says who of the group is hurt now, and why.
+    fn with_hurt(&self, mut problem: Problem, group: &GroupView) -> Problem {
+        let why = |member: &Arc<Target>| match self.wounds.of(member).next() {
+            Some(action) => format!("{} (action {action})", member.name),
+            None if self.was_killed(member) => format!("{} (killed)", member.name),
+            None => format!("{} (not healthy)", member.name),
+        };
+        let hurt: Vec<_> = group.members.iter().filter(|member| !self.is_spared(member)).collect();
+        let mut named: Vec<_> = hurt.iter().take(NAMED).map(|member| why(member)).collect();
+        let more = hurt.len().saturating_sub(NAMED);
+        named.extend((more > 0).then(|| format!("{more} more")));
+        let gone = group.peak.saturating_sub(group.members.len());
+        named.extend((gone > 0).then(|| format!("{gone} gone")));
+        let named = if named.is_empty() { "nobody".to_owned() } else { named.join(", ") };
+        problem.message.push_str(&format!("; hurt now: {named}"));
+        problem
+    }
+}
+
+fn group_of(platform: &str, name: &str) -> Option<GroupKey> {
+    (!name.is_empty()).then(|| (platform.to_owned(), name.to_owned()))
+}
+
+/// Whether both are one target, or one process under two names.
+fn is_same(one: &Target, other: &Target) -> bool {
+    one.id == other.id || process(one).is_some_and(|process_of| process(other) == Some(process_of))
+}
+
+/// Its target was seen to end by a kill.
+fn was_killed(status: &ActionStatus) -> bool {
+    let killing =
+        matches!(status.action.as_ref().and_then(|action| action.kind.as_ref()), Some(Kind::Kill(_)));
+    let result = status.result.as_ref().and_then(|result| result.kind.as_ref());
+    killing && matches!(result, Some(action_result::Kind::Kill(kill)) if kill.ended)
 }
 
 /// The right to start one action on one target, and the mark that the target is hurt. Dropped when the
@@ -217,6 +295,7 @@ impl State {
 pub struct Permit {
     gate: Arc<Gate>,
     action_id: String,
+    group_size: usize,
     /// `None` for an action of an earlier start: it is not started again.
     target: Option<Arc<Target>>,
 }
@@ -242,9 +321,16 @@ impl Permit {
         }
     }
 
-    /// The target was killed: it counts as hurt until it lives in another incarnation.
-    pub(crate) fn killed(&self) {
-        let Some(target) = &self.target else { return };
+    /// Size of the target's group when it was admitted; 0: it belongs to none.
+    pub(crate) const fn group_size(&self) -> usize {
+        self.group_size
+    }
+
+    /// What became of the action: a killed target counts as hurt until it lives in another incarnation.
+    pub(crate) fn ended(&self, status: &ActionStatus) {
+        if !was_killed(status) {
+            return;
+        }
         let mut state = self.gate.state();
         if state.killed.len() >= KILLED_MAX {
             let fleet = &self.gate.fleet;
@@ -252,7 +338,7 @@ impl Permit {
                 fleet.target(id).is_some_and(|now| now.incarnation == *incarnation)
             });
         }
-        state.killed.insert(target.id.clone(), target.incarnation.clone());
+        state.killed.insert(status.target_id.clone(), status.incarnation.clone());
     }
 }
 

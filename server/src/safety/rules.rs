@@ -1,9 +1,13 @@
 //! What may be hit, as pure decisions.
 
+use std::time::Duration;
+
 use chaos_kitty::{
     Code, Problem,
     v1::{Action, Target, action::Kind, delay::Mode, target_health::State},
 };
+
+use crate::fleet::GroupView;
 
 /// What a held fault takes hold of. One at a time per target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,38 +45,22 @@ impl Resource {
     }
 }
 
-/// The group of a target, as a decision needs it.
-pub(super) struct Survivors {
-    /// Members that are healthy, not hurt, and not the target itself.
-    pub(super) others: usize,
-    /// The group's largest size within the window.
-    pub(super) peak: usize,
-    /// The server started a moment ago: agents of the group may not be back.
-    pub(super) settling: bool,
-}
-
-/// Whether somebody of the group is left alone when the target is hit.
+/// After a start of the server, whether all of a group are back, as far as an earlier start knew it. A target
+/// that is alone may have had company.
 ///
 /// # Errors
-/// [`Code::TooFewSurvivors`]; [`Code::Settling`]: that can not be known yet.
-pub(super) fn leaves_survivors(target: &Target, group: &Survivors) -> Result<(), Problem> {
-    if group.others > 0 {
+/// [`Code::Settling`].
+pub(super) fn is_back(group: &GroupView, left: Duration) -> Result<(), Problem> {
+    let (seen, expected) = (group.members.len(), group.expected);
+    if expected > 0 && seen >= expected.max(2) {
         return Ok(());
     }
-    let name = &target.aggregation_identifier;
-    if group.peak >= 2 {
-        let message = format!(
-            "nobody of group {name:?} ({} targets) besides {} is healthy and left alone",
-            group.peak, target.name
-        );
-        return Err(Problem::new(Code::TooFewSurvivors, message)
-            .hint("wait until another one of the group is healthy again, or add one"));
-    }
-    if group.settling {
-        let message = format!("after the server's start, group {name:?} waits for agents that may come back");
-        return Err(Problem::new(Code::Settling, message).hint("try again after one lease"));
-    }
-    Ok(())
+    let message = format!(
+        "after the server's start, group {:?} ({seen} seen) waits for agents that may come back",
+        group.key.1
+    );
+    Err(Problem::new(Code::Settling, message)
+        .hint(format!("try again in {:.0} s", left.as_secs_f64().ceil())))
 }
 
 pub(super) fn already_held(target: &Target, resource: Resource, by: &str) -> Problem {
@@ -83,14 +71,4 @@ pub(super) fn already_held(target: &Target, resource: Resource, by: &str) -> Pro
 /// Whether the target's platform finds it well.
 pub(super) fn is_healthy(target: &Target) -> bool {
     target.health() == State::Normal
-}
-
-/// Host and incarnation of a process.
-pub(super) type Process = (String, String);
-
-/// The process that a target is, where its platform names one: the same process may be seen as several
-/// targets.
-pub(super) fn process(target: &Target) -> Option<Process> {
-    (!target.pids.is_empty() && target.incarnation.contains(':'))
-        .then(|| (target.host.clone(), target.incarnation.clone()))
 }

@@ -1,12 +1,20 @@
+mod interleaving;
+
 use std::thread;
 
-use chaos_kitty::v1::{Delay, Kill, SpinCpu, action::Kind, target_health::State as Health};
-use proptest::prelude::*;
+use chaos_kitty::v1::{
+    ActionResult, Delay, Kill, KillResult, SpinCpu, action_state::Name as ActionState,
+    target_health::State as Health,
+};
 
 use super::*;
 use crate::{event::Bus, fleet, store::Store};
 
 fn gate(sizes: &[usize]) -> (Arc<Gate>, Vec<Arc<Target>>) {
+    gate_with(sizes, Limits::default())
+}
+
+fn gate_with(sizes: &[usize], limits: Limits) -> (Arc<Gate>, Vec<Arc<Target>>) {
     let times = fleet::Settings {
         lease: Duration::from_secs(15),
         start_timeout: Duration::from_secs(5),
@@ -30,7 +38,7 @@ fn gate(sizes: &[usize]) -> (Arc<Gate>, Vec<Arc<Target>>) {
             targets.push(target);
         }
     }
-    (Gate::new(fleet, dispatcher, None).unwrap(), targets)
+    (Gate::new(fleet, dispatcher, limits, None).unwrap(), targets)
 }
 
 fn delay() -> Action {
@@ -39,6 +47,22 @@ fn delay() -> Action {
 
 fn kill() -> Action {
     Action { duration: None, kind: Some(Kind::Kill(Kill::default())) }
+}
+
+/// What becomes of an action that killed its target.
+fn killed(target: &Target) -> ActionStatus {
+    let ended = action_result::Kind::Kill(KillResult { ended: true, ..KillResult::default() });
+    ActionStatus {
+        target_id: target.id.clone(),
+        incarnation: target.incarnation.clone(),
+        process_host: target.host.clone(),
+        platform_type: target.platform_type.clone(),
+        aggregation_identifier: target.aggregation_identifier.clone(),
+        action: Some(kill()),
+        result: Some(ActionResult { kind: Some(ended) }),
+        state: ActionState::Done.into(),
+        ..ActionStatus::default()
+    }
 }
 
 #[test]
@@ -84,7 +108,7 @@ fn the_same_process_under_another_name_is_hurt_too() {
 fn a_killed_target_is_no_survivor_until_it_lives_in_another_incarnation() {
     let (gate, targets) = gate(&[2]);
     let permit = gate.admit("1", &targets[0], &kill()).unwrap();
-    permit.killed();
+    permit.ended(&killed(&targets[0]));
     drop(permit);
     assert_eq!(gate.admit("2", &targets[1], &kill()).map(drop).unwrap_err().code, Code::TooFewSurvivors);
     let reborn = Target { incarnation: "5:5".to_owned(), ..Target::clone(&targets[0]) };
@@ -112,26 +136,54 @@ fn nothing_is_admitted_while_halted_or_stopping() {
     assert_eq!(gate.admit("3", &targets[0], &delay()).map(drop).unwrap_err().code, Code::Stopping);
 }
 
-proptest! {
-    #[test]
-    fn whatever_comes_and_goes_somebody_of_each_group_is_left_alone(
-        sizes in prop::collection::vec(1usize..5, 1..4),
-        steps in prop::collection::vec((any::<bool>(), 0usize..100, any::<bool>()), 1..60),
-    ) {
-        let (gate, targets) = gate(&sizes);
-        let mut permits: Vec<Permit> = Vec::new();
-        for (n, (admit, index, killing)) in steps.into_iter().enumerate() {
-            if admit {
-                let action = if killing { kill() } else { delay() };
-                permits.extend(gate.admit(&n.to_string(), &targets[index % targets.len()], &action).ok());
-            } else if !permits.is_empty() {
-                permits.swap_remove(index % permits.len());
-            }
-            for (group, size) in sizes.iter().enumerate() {
-                let members = targets.iter().filter(|t| t.aggregation_identifier == format!("g{group}"));
-                let alone = members.filter(|t| !gate.is_under_fault(&t.id)).count();
-                prop_assert!(*size < 2 || alone > 0);
-            }
+#[test]
+fn each_limit_is_named_with_its_group_and_who_is_hurt() {
+    let limits = |limits: Limits| gate_with(&[4], limits);
+    let named = |gate: &Arc<Gate>, targets: &[Arc<Target>], code: Code, words: [&str; 3]| {
+        let problem = gate.admit("2", &targets[1], &delay()).map(drop).unwrap_err();
+        assert_eq!(problem.code, code, "{problem}");
+        for word in words {
+            assert!(problem.to_string().contains(word), "{word}: {problem}");
         }
-    }
+    };
+    let (gate, targets) = limits(Limits { min_survivors: 3, ..Limits::default() });
+    let _one = gate.admit("1", &targets[0], &delay()).unwrap();
+    named(&gate, &targets, Code::TooFewSurvivors, ["\"g0\" of 4", "(action 1)", "--min-survivors"]);
+    let (gate, targets) = limits(Limits { max_percent: 49, ..Limits::default() });
+    let _one = gate.admit("1", &targets[0], &delay()).unwrap();
+    named(&gate, &targets, Code::LimitReached, ["\"g0\"", "49 %", "--max-percent"]);
+    let (gate, targets) = limits(Limits { max_faults_per_group: 1, ..Limits::default() });
+    let _one = gate.admit("1", &targets[0], &delay()).unwrap();
+    named(&gate, &targets, Code::LimitReached, ["\"g0\"", "(action 1)", "--max-faults-per-group"]);
+    let (gate, targets) = limits(Limits { max_faults: 1, ..Limits::default() });
+    let _one = gate.admit("1", &targets[0], &delay()).unwrap();
+    named(&gate, &targets, Code::LimitReached, ["1 actions", "fleet", "--max-faults"]);
+}
+
+#[test]
+fn the_last_survivor_of_another_group_is_not_hit_under_another_name() {
+    let (gate, targets) = gate(&[2]);
+    let _one = gate.admit("1", &targets[0], &delay()).unwrap();
+    let twin = Arc::new(Target {
+        id: "process/here/nginx:1".to_owned(),
+        platform_type: "ProcessPlatform".to_owned(),
+        aggregation_identifier: "nginx".to_owned(),
+        ..Target::clone(&targets[1])
+    });
+    gate.fleet.put_target(twin.clone());
+    let refused = gate.admit("2", &twin, &delay()).map(drop).unwrap_err();
+    assert_eq!(refused.code, Code::TooFewSurvivors);
+    assert!(refused.message.contains("\"g0\""), "{refused}");
+}
+
+#[test]
+fn after_a_start_a_group_waits_until_all_that_were_known_are_back() {
+    let (gate, targets) = gate(&[2, 2]);
+    gate.settle_for(Duration::from_secs(60));
+    let known = ActionStatus { group_size: 2, ..killed(&targets[0]) };
+    gate.remember(&ActionStatus { result: None, ..known.clone() });
+    assert!(gate.admit("1", &targets[0], &delay()).is_ok(), "all of it are back");
+    assert_eq!(gate.admit("2", &targets[2], &delay()).map(drop).unwrap_err().code, Code::Settling);
+    gate.remember(&ActionStatus { group_size: 3, ..known });
+    assert_eq!(gate.admit("3", &targets[1], &delay()).map(drop).unwrap_err().code, Code::Settling);
 }

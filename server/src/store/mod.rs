@@ -162,6 +162,15 @@ impl Store {
         Ok((page, token.unwrap_or_default()))
     }
 
+    /// The newest actions, newest first: what a server that starts has to know of those before it.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn newest_actions(&self, count: u32) -> Result<Vec<v1::ActionStatus>, Problem> {
+        let all = v1::ListActionsRequest::default();
+        self.read(move |connection| sql::actions(connection, &all, count)).await
+    }
+
     /// One action.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! The process `kitty-guard` and the socket to it.
 
 use std::{
+    fs::File,
     io,
     os::{fd::OwnedFd, unix::net::UnixStream as StdStream},
     path::Path,
@@ -31,14 +32,16 @@ pub(super) struct GuardProcess {
 }
 
 impl GuardProcess {
-    /// Starts the program. Its standard input is our socket, its log goes to our standard error, and nothing
-    /// else is inherited.
-    pub(super) fn start(program: &Path) -> io::Result<Self> {
+    /// Starts the program. Its standard input is our socket, its standard output the lock on the state folder
+    /// (so that nobody else reverts there before it has), its log goes to our standard error, and nothing else
+    /// is inherited.
+    pub(super) fn start(program: &Path, lock: Option<&File>) -> io::Result<Self> {
+        let lock = lock.map(File::try_clone).transpose()?;
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
         let child = Command::new(program)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
+            .stdout(lock.map_or_else(Stdio::null, Stdio::from))
             .env_clear()
             .current_dir("/")
             .spawn()?;

@@ -14,10 +14,15 @@ use chaos_kitty::{
     v1::{self, ActionReport, StartAction, action::Kind, action_state::Name as State},
 };
 use rustix::process::Signal;
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::super::{Executor, Settings};
-use crate::{host::process::Process, platform::Subject};
+use crate::{
+    host::process::Process,
+    journal::{Held, folder::Records},
+    platform::Subject,
+};
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
@@ -94,25 +99,48 @@ impl Drop for Victim {
 pub(super) struct Bench {
     pub(super) executor: Executor,
     pub(super) reports: mpsc::Receiver<ActionReport>,
+    folder: TempDir,
     subjects: Arc<Mutex<HashMap<String, Arc<Subject>>>>,
 }
 
 impl Bench {
     /// With a lease of a minute.
     pub(super) async fn start() -> Self {
-        let bench = Self::without_lease().await;
+        Self::on(tempfile::tempdir().unwrap()).await
+    }
+
+    pub(super) async fn without_lease() -> Self {
+        Self::of(tempfile::tempdir().unwrap()).await
+    }
+
+    /// With a lease of a minute, after an agent that left this.
+    pub(super) async fn after(left: Vec<Held>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Records::begin(&folder.path().join("journal"), left).unwrap());
+        Self::on(folder).await
+    }
+
+    /// With a lease of a minute, on a state folder that is there.
+    pub(super) async fn on(folder: TempDir) -> Self {
+        let bench = Self::of(folder).await;
         bench.executor.renew(boot_time() + Duration::from_secs(60));
         bench
     }
 
-    pub(super) async fn without_lease() -> Self {
+    async fn of(folder: TempDir) -> Self {
         let subjects = Arc::new(Mutex::new(HashMap::<String, Arc<Subject>>::new()));
         let known = subjects.clone();
         let find = move |id: &str| known.lock().unwrap().get(id).cloned();
-        let settings = Settings { guard: guard(), max_held: 3 };
+        let journal = folder.path().join("journal");
+        let settings = Settings { guard: guard(), max_held: 3, journal, lock: None };
         let (executor, reports) = Executor::new(settings, Box::new(find));
+        executor.recover().await;
         eventually("the guard is up", || executor.shared.link.is_up()).await;
-        Self { executor, reports, subjects }
+        Self { executor, reports, folder, subjects }
+    }
+
+    pub(super) fn journal(&self) -> PathBuf {
+        self.folder.path().join("journal")
     }
 
     pub(super) fn offer(&self, subject: Subject) {

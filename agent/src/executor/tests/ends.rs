@@ -203,7 +203,8 @@ async fn what_comes_into_force_after_the_guard_has_ended_it_is_put_back_at_once(
     let victim = bench.victim("t");
     bench.executor.renew(boot_time() + Duration::from_millis(300));
     let fault = Box::new(Late { victim: victim.process(), hangs: Duration::from_millis(900) });
-    let admitted = Admitted { fault, subject: Arc::new(victim.subject("t")), duration: HOUR };
+    let journal = bench.executor.shared.state().journal.clone().unwrap();
+    let admitted = Admitted { fault, subject: Arc::new(victim.subject("t")), journal, duration: HOUR };
     let order = order("a", "t", Kind::Delay(v1::Delay::default()), Some(HOUR));
     let (_stop, stopped) = watch::channel(None);
     live(bench.executor.shared.clone(), order, admitted, stopped).await;

@@ -135,7 +135,8 @@ pub(super) struct Node {
 }
 
 pub(super) fn node(id: &str, server: &std::path::Path) -> Node {
-    let settings = Settings { guard: "/no/such/guard".into(), max_held: 1 };
+    let settings =
+        Settings { guard: "/no/such/guard".into(), max_held: 1, journal: "/no/such".into(), lock: None };
     let (executor, news) = Executor::new(settings, Box::new(|_| None));
     let reports = Arc::new(Reports::new(news));
     let collected = Arc::clone(&reports);

@@ -1,0 +1,244 @@
+//! Agent and guard die together: what they held is put back by the next start, or by `kitty-agent revert`.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use chaos_kitty::v1::{self, action::Kind, action_state::Name as State};
+use chaos_kitty_tests::{
+    Agent, Finished, Sandbox, Server, eventually,
+    process::{all_pids, children, is_alive, state, wait_for},
+};
+use rustix::process::{Pid, Signal, kill_process};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// 1 s is promised; tests run on machines that are busy.
+const AT_ONCE: Duration = Duration::from_secs(20);
+
+/// A process of a name of its own, so that other tests' mice are no targets.
+struct Mouse {
+    name: String,
+    child: Child,
+}
+
+impl Mouse {
+    fn start(sandbox: &Sandbox, which: &str) -> Self {
+        let name = sandbox.path().file_name().unwrap().to_str().unwrap().replace("kitty", which);
+        let program = sandbox.path().join(&name);
+        fs::copy("/bin/sleep", &program).unwrap();
+        let child = Command::new(program).arg("600").stdin(Stdio::null()).spawn().unwrap();
+        Self { name, child }
+    }
+
+    fn is_still(&self) -> bool {
+        state(self.child.id()) == Some('T')
+    }
+
+    fn target(&self) -> String {
+        format!("{}:{}", self.name, self.child.id())
+    }
+}
+
+impl Drop for Mouse {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn kill(pid: u32) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
+}
+
+fn comm(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// Kills agent and guard in a way that neither can act on the other's end.
+fn kill_both(agent: &mut Agent) {
+    let guard = children(agent.process.pid()).into_iter().find(|pid| comm(*pid) == "kitty-guard").unwrap();
+    let stop =
+        |pid: u32| kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
+    stop(guard);
+    agent.process.kill();
+    kill(guard);
+    wait_for("the guard is gone", || !is_alive(guard));
+}
+
+/// Begins an action of an hour, and returns once it is in force.
+async fn begin(server: &Server, target: &str, kind: Kind) {
+    let target = server.target(target).await;
+    let request = v1::UnleashRequest {
+        action: Some(v1::Action { duration: Some(HOUR.into()), kind: Some(kind) }),
+        choice: Some(v1::unleash_request::Choice::Target(target.id)),
+        source: "test".to_owned(),
+        ..Default::default()
+    };
+    let mut updates = server.client().await.unleash(request).await.unwrap().into_inner();
+    loop {
+        let update = updates.message().await.unwrap().expect("it comes into force");
+        match update.state() {
+            State::Started => return,
+            State::Failed | State::Refused => panic!("{update:?}"),
+            _ => {}
+        }
+    }
+}
+
+fn revert(sandbox: &Sandbox, arguments: &[&str]) -> Finished {
+    let mut command = sandbox.command("kitty-agent");
+    command.arg("revert").args(arguments).arg("--state").arg(sandbox.path().join("a.state"));
+    sandbox.finish(command)
+}
+
+fn records(sandbox: &Sandbox) -> PathBuf {
+    sandbox.path().join("a.state/journal/records")
+}
+
+/// The cgroup of the script in force, which the journal names.
+fn script_cgroup(sandbox: &Sandbox) -> PathBuf {
+    let text = fs::read_to_string(records(sandbox)).unwrap();
+    let (_, after) = text.rsplit_once("\"remove_cgroup\":{\"cgroup\":\"").expect("the script is recorded");
+    after.split('"').next().unwrap().into()
+}
+
+/// How many processes are in a cgroup.
+fn members(cgroup: &Path) -> usize {
+    fs::read_to_string(cgroup.join("cgroup.procs")).unwrap_or_default().lines().count()
+}
+
+#[tokio::test]
+async fn by_the_next_start_of_the_agent_and_by_hand_what_stood_still_goes_on() {
+    for by_hand in [true, false] {
+        let sandbox = Sandbox::new();
+        let server = sandbox.server(&["--lease", "60s"]).await;
+        let mouse = Mouse::start(&sandbox, "mouse");
+        let flags = ["--process", mouse.name.as_str()];
+        let mut agent = sandbox.agent(&server, "a", &flags).await;
+        begin(&server, &mouse.target(), Kind::Delay(v1::Delay::default())).await;
+        let running = revert(&sandbox, &["--all"]);
+        assert!(running.code != 0 && running.stderr.contains("its guard puts back"), "{running}");
+        assert!(mouse.is_still());
+        kill_both(&mut agent);
+        assert!(mouse.is_still(), "nobody is left to let it go on");
+        let begun = Instant::now();
+        if by_hand {
+            let done = revert(&sandbox, &["--all"]);
+            assert!(done.code == 0 && done.stdout.contains("kill -CONT"), "{done}");
+            assert_eq!(revert(&sandbox, &["--all"]).stdout, "nothing was left\n");
+            assert!(!mouse.is_still());
+        } else {
+            drop(agent);
+            let _agent = sandbox.agent(&server, "a", &flags).await;
+            wait_for("it goes on", || !mouse.is_still());
+        }
+        assert!(begun.elapsed() < AT_ONCE, "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn stressors_and_scripts_are_gone_after_a_revert_by_hand() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&["--lease", "60s"]).await;
+    let mice = ["mouse", "vole"].map(|which| Mouse::start(&sandbox, which));
+    let flags = ["--process", mice[0].name.as_str(), "--process", mice[1].name.as_str()];
+    let mut agent = sandbox.agent(&server, "a", &flags).await;
+    begin(&server, &mice[0].target(), Kind::Cpu(v1::SpinCpu { cores: 1, load: 20 })).await;
+    let stressors = || -> Vec<u32> {
+        all_pids()
+            .filter(|pid| comm(*pid).starts_with("kitty-") && is_alive(*pid) && belongs(*pid, sandbox.path()))
+            .collect()
+    };
+    assert!(!stressors().is_empty());
+    let script = v1::RunScript { name: "cpuBurn.sh".to_owned(), ..Default::default() };
+    begin(&server, &mice[1].target(), Kind::Script(script)).await;
+    let cgroup = script_cgroup(&sandbox);
+    wait_for("it burns", || members(&cgroup) > 1);
+    kill_both(&mut agent);
+    let done = revert(&sandbox, &["--all"]);
+    assert_eq!(done.code, 0, "{done}");
+    assert!(!cgroup.exists(), "{done}");
+    assert!(stressors().is_empty(), "{done}");
+}
+
+/// Whether a process was started in that folder.
+fn belongs(pid: u32, folder: &Path) -> bool {
+    fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == folder)
+}
+
+#[tokio::test]
+async fn a_journal_that_can_not_be_written_lets_nothing_be_injected_and_the_agent_stays_connected() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let mouse = Mouse::start(&sandbox, "mouse");
+    fs::create_dir(sandbox.path().join("a.state")).unwrap();
+    // In the way of the folder, for root too.
+    fs::write(sandbox.path().join("a.state/journal"), "").unwrap();
+    let agent = sandbox.agent(&server, "a", &["--process", &mouse.name]).await;
+    server.target(&mouse.target()).await;
+    let pause = ["unleash", "delay", "--target", &mouse.target(), "--duration", "5s"];
+    let refused = sandbox.kittyctl(&server.address(), &pause);
+    assert!(refused.code != 0 && refused.stderr.contains("61011"), "{refused}");
+    assert!(agent.process.stderr().contains("nothing is admitted"));
+    assert!(!mouse.is_still());
+    assert!(server.agents().await.iter().any(|agent| agent.connected));
+    fs::remove_file(sandbox.path().join("a.state/journal")).unwrap();
+    eventually("it is tried again", async || {
+        let done = sandbox.kittyctl(
+            &server.address(),
+            &["unleash", "delay", "--target", &mouse.target(), "--duration", "10ms"],
+        );
+        (done.code == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until_it_is_cleared() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&["--lease", "60s"]).await;
+    let (mouse, vole) = (Mouse::start(&sandbox, "mouse"), Mouse::start(&sandbox, "vole"));
+    let flags = ["--process", mouse.name.as_str(), "--process", vole.name.as_str()];
+    let mut agent = sandbox.agent(&server, "a", &flags).await;
+    for target in [mouse.target(), vole.target()] {
+        begin(&server, &target, Kind::Delay(v1::Delay::default())).await;
+    }
+    kill_both(&mut agent);
+    drop(agent);
+    let mut bytes = fs::read(records(&sandbox)).unwrap();
+    let place = bytes.len() - 20;
+    bytes[place] ^= 1;
+    fs::write(records(&sandbox), bytes).unwrap();
+    let mut agent = sandbox.agent(&server, "a", &flags).await;
+    eventually("it is shown", async || {
+        let status = sandbox.kittyctl(&server.address(), &["status"]);
+        status.stdout.contains("STUCK").then_some(())
+    })
+    .await;
+    let kill = ["unleash", "kill", "--target", &mouse.target()];
+    let refused = sandbox.kittyctl(&server.address(), &kill);
+    assert!(refused.code != 0 && refused.stderr.contains("61011"), "{refused}");
+    assert!(mouse.is_still() && vole.is_still(), "nothing is guessed at");
+    agent.process.signal(Signal::TERM);
+    agent.process.ended().await;
+    let told = revert(&sandbox, &["--all"]);
+    assert!(told.code == 1 && told.stdout.contains(&format!("kill -CONT {}", mouse.child.id())), "{told}");
+    assert_eq!(revert(&sandbox, &["--clear"]).code, 0);
+    for mouse in [&mouse, &vole] {
+        kill_process(Pid::from_raw(mouse.child.id().try_into().unwrap()).unwrap(), Signal::CONT).unwrap();
+    }
+    drop(agent);
+    let _agent = sandbox.agent(&server, "a", &flags).await;
+    eventually("faults are admitted again", async || {
+        let done = sandbox.kittyctl(
+            &server.address(),
+            &["unleash", "delay", "--target", &vole.target(), "--duration", "10ms"],
+        );
+        (done.code == 0).then_some(())
+    })
+    .await;
+}
