@@ -168,6 +168,7 @@ fn executor_settings(config: &Config, state: &State) -> Result<executor::Setting
     Ok(executor::Settings {
         guard: guard.map_err(|error| Problem::internal(format!("finding this program: {error}")))?,
         max_held: executor::Settings::MAX_HELD,
+        policy: config.policy()?,
         journal: state.journal(),
         lock: Some(state.lock()),
     })

@@ -7,9 +7,10 @@ use std::{
     process::ExitCode,
 };
 
+use chaos_kitty::Problem;
 use rustix::fs::{Access, access};
 
-use crate::{config::Config, executor::Settings, platform::process::rules};
+use crate::{config::Config, executor::Settings, platform::process::rules, policy::Policy};
 
 /// One line of the table.
 struct Finding {
@@ -20,13 +21,14 @@ struct Finding {
     needed_for: &'static str,
 }
 
-/// Prints the table. The exit code is 1 when no fault could be injected.
+/// Prints the table, and what policy forbids. The exit code is 1 when no fault could be injected.
 pub(crate) fn run(config: &Config) -> ExitCode {
     let findings = findings(config);
     let able = findings.iter().take(ESSENTIAL).all(|finding| finding.seen.is_ok());
+    let policy = config.policy();
     // Nowhere to print to is no reason for another exit code.
-    let _ = print(&findings);
-    if able { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let _ = print(&findings).and_then(|()| print_policy(&policy));
+    if able && policy.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The first so many findings are needed for any fault at all.
@@ -63,6 +65,15 @@ fn print(findings: &[Finding]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn print_policy(policy: &Result<Policy, Problem>) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match policy.as_ref().map(Policy::limits) {
+        Err(problem) => writeln!(out, "missing  policy: {problem}"),
+        Ok(limits) if limits.is_empty() => writeln!(out, "ok       policy forbids nothing"),
+        Ok(limits) => limits.iter().try_for_each(|limit| writeln!(out, "policy   forbids {limit}")),
+    }
 }
 
 fn guard(config: &Config) -> Result<String, String> {

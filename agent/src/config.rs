@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     env, fmt, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use chaos_kitty::{
@@ -16,10 +16,13 @@ use chaos_kitty::{
 use clap::{Parser, Subcommand};
 use serde::{Deserialize, Deserializer, de};
 
-use crate::platform::process::rules::RuleSettings;
+use crate::{platform::process::rules::RuleSettings, policy::Policy};
 
 /// The key of the file that holds rules as tables, besides the names that the flag takes.
 const PROCESS: &str = "process";
+
+/// Where the policy is unless it is named.
+const POLICY: &str = "/etc/chaos-kitty/policy.toml";
 
 const ABOUT: &str = "Carries faults out on the targets of this host, and puts them back.
 
@@ -88,6 +91,10 @@ pub(crate) struct Args {
     /// The group that may connect to --listen, by name or number. Default: this process's own
     #[arg(long, value_name = "GROUP")]
     pub(crate) listen_group: Option<String>,
+    /// What the owner of this host allows, whatever the server orders. Default: /etc/chaos-kitty/policy.toml, if
+    /// it is there
+    #[arg(long, value_name = "FILE", global = true)]
+    policy: Option<PathBuf>,
     /// The program kitty-guard. Default: beside this one
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) guard: Option<PathBuf>,
@@ -140,6 +147,24 @@ fn config(loaded: Loaded<Args>) -> Result<Config, SettingsError> {
     let named = loaded.args.process.iter().map(|name| RuleSettings::named(name));
     let rules = named.chain(tables.into_iter().map(|entry| entry.value.0)).collect();
     Ok(Config { args: loaded.args, rules })
+}
+
+impl Config {
+    /// What the owner of this host allows.
+    ///
+    /// # Errors
+    /// [`Code::Usage`]: the file can not be read, or is malformed.
+    pub(crate) fn policy(&self) -> Result<Policy, Problem> {
+        let path = match &self.args.policy {
+            Some(path) => path,
+            None if Path::new(POLICY).exists() => Path::new(POLICY),
+            None => return Ok(Policy::default()),
+        };
+        Policy::read(path).map_err(|error| {
+            Problem::new(Code::Usage, error.to_string())
+                .hint("nothing may be injected here before the policy can be applied")
+        })
+    }
 }
 
 impl Args {

@@ -17,6 +17,7 @@ mod journal;
 mod jvm;
 mod listeners;
 mod operation;
+mod policy;
 mod process;
 mod python;
 mod relay;

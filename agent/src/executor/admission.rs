@@ -1,14 +1,17 @@
 //! What may be started: the checks that need no look at the target.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZero, sync::Arc, time::Duration};
 
 use chaos_kitty::{Code, Problem, lease::boot_time, v1};
+use jiff::Timestamp;
 
 use super::{Shared, State, claims::Key};
 use crate::{
     action::{Fault, fault_for},
     journal::Journal,
     platform::Subject,
+    policy::Moment,
+    stress::memory,
 };
 
 /// An order that may be carried out. What it takes hold of is claimed.
@@ -28,10 +31,11 @@ pub(super) fn admit(
     let journal = open(shared, state)?;
     let subject = find(shared, order)?;
     let action = order.action.as_ref().ok_or_else(|| Problem::invalid("action", "it is missing"))?;
+    let held = state.live.values().filter(|live| live.holds).count();
+    shared.settings.policy.check(action, &subject.target, now(held)?)?;
     let fault = fault_for(action, &subject)?;
     let duration = duration(action, fault.as_ref())?;
     if let Some(resource) = fault.resource() {
-        let held = state.live.values().filter(|live| live.holds).count();
         if held >= shared.settings.max_held {
             return Err(Problem::new(
                 Code::LimitReached,
@@ -61,6 +65,17 @@ fn open(shared: &Shared, state: &State) -> Result<Journal, Problem> {
             .hint("order it again once the agent answers"));
     }
     Ok(journal)
+}
+
+/// What the policy looks at besides the order.
+fn now(faults: usize) -> Result<Moment, Problem> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    Ok(Moment {
+        now: Timestamp::now(),
+        available_memory: memory::available()?,
+        cores: u32::try_from(cores).unwrap_or(u32::MAX),
+        faults,
+    })
 }
 
 pub(super) fn guard_unavailable() -> Problem {

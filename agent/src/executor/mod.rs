@@ -32,7 +32,7 @@ use chaos_kitty::{
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-use crate::{journal::Journal, platform::Subject};
+use crate::{journal::Journal, platform::Subject, policy::Policy};
 use claims::Claims;
 use guard::Link;
 use memory::Memory;
@@ -48,6 +48,8 @@ pub struct Settings {
     pub guard: PathBuf,
     /// Faults in force at a time, at the most.
     pub max_held: usize,
+    /// What the owner of the host allows.
+    pub policy: Policy,
     /// The journal's folder.
     pub journal: PathBuf,
     /// The lock on the state folder; the guard holds it too, until everything is put back.

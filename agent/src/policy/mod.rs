@@ -89,6 +89,26 @@ impl Policy {
         all.into_iter().filter(|name| self.forbids_action(*name)).collect()
     }
 
+    /// What it forbids, one sentence each, for `kitty-agent check`. Empty: nothing.
+    pub fn limits(&self) -> Vec<String> {
+        let forbidden: Vec<_> = self.forbidden_actions().into_iter().map(Name::word).collect();
+        let protected: Vec<_> = self.protect.iter().map(Pattern::to_string).collect();
+        let lists = [("actions", forbidden), ("targets", protected)];
+        let lists = lists.into_iter().filter(|(_, names)| !names.is_empty());
+        let ceilings = [
+            self.max_duration.map(|most| format!("a fault of more than {most:?}")),
+            self.max_memory.map(|most| format!("more than {most} bytes of memory by one fault")),
+            self.max_cpu.map(|most| format!("more than {most} % of a core by one fault")),
+            self.min_free_memory.map(|least| format!("leaving less than {least} bytes of memory available")),
+            self.max_faults.map(|most| format!("more than {most} faults at a time")),
+        ];
+        lists
+            .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+            .chain(ceilings.into_iter().flatten())
+            .chain(self.quiet.iter().map(|quiet| format!("quiet hours: {quiet}")))
+            .collect()
+    }
+
     fn forbids_action(&self, name: Name) -> bool {
         self.deny.contains(&name) || self.allow.as_ref().is_some_and(|allow| !allow.contains(&name))
     }

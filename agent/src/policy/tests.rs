@@ -103,3 +103,19 @@ fn a_malformed_policy_is_refused_with_line_and_column() {
         assert!(error.contains(place) && error.contains(what), "{text}: {error}");
     }
 }
+
+#[test]
+fn what_is_forbidden_is_told_in_a_sentence_each() {
+    assert!(Policy::default().limits().is_empty());
+    let told =
+        policy("deny = ['script', 'kill']\nprotect = ['db*']\nmax_duration = '10m'\nmax_faults = 3").limits();
+    assert_eq!(
+        told,
+        [
+            "actions: kill, script",
+            "targets: db*",
+            "a fault of more than 600s",
+            "more than 3 faults at a time"
+        ]
+    );
+}

@@ -22,6 +22,7 @@ use crate::{
     host::process::Process,
     journal::{Held, folder::Records},
     platform::Subject,
+    policy::Policy,
 };
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
@@ -132,7 +133,8 @@ impl Bench {
         let known = subjects.clone();
         let find = move |id: &str| known.lock().unwrap().get(id).cloned();
         let journal = folder.path().join("journal");
-        let settings = Settings { guard: guard(), max_held: 3, journal, lock: None };
+        let settings =
+            Settings { guard: guard(), max_held: 3, journal, lock: None, policy: Policy::default() };
         let (executor, reports) = Executor::new(settings, Box::new(find));
         executor.recover().await;
         eventually("the guard is up", || executor.shared.link.is_up()).await;

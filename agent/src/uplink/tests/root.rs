@@ -22,6 +22,7 @@ use tonic::Streaming;
 use crate::{
     executor::{Executor, Settings},
     platform::Roster,
+    policy::Policy,
     state::Seen,
     uplink::{Presence, Reports, Uplink, relay, relay::Relay},
 };
@@ -135,8 +136,13 @@ pub(super) struct Node {
 }
 
 pub(super) fn node(id: &str, server: &std::path::Path) -> Node {
-    let settings =
-        Settings { guard: "/no/such/guard".into(), max_held: 1, journal: "/no/such".into(), lock: None };
+    let settings = Settings {
+        guard: "/no/such/guard".into(),
+        max_held: 1,
+        journal: "/no/such".into(),
+        lock: None,
+        policy: Policy::default(),
+    };
     let (executor, news) = Executor::new(settings, Box::new(|_| None));
     let reports = Arc::new(Reports::new(news));
     let collected = Arc::clone(&reports);
