@@ -25,7 +25,8 @@ pub enum Order {
         /// When the fault ends at the latest, the lease permitting. `None`: as armed before.
         deadline: Option<Duration>,
     },
-    /// The fault is in force, and this is its exact end.
+    /// The fault is in force, nothing more of it will be injected, and this is its exact end. Without this (or
+    /// [`Order::Revert`]) it is put back every second once it has ended.
     Deadline {
         /// The action's.
         id: String,

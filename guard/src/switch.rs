@@ -4,6 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use crate::{Undo, message::Why};
 
+/// What has ended is put back again this often, for as long as the agent may still be injecting it.
+pub const AGAIN: Duration = Duration::from_secs(1);
+
 /// Every fault that was armed and not disarmed.
 #[derive(Debug, Default)]
 pub struct Switch {
@@ -16,6 +19,8 @@ struct Fault {
     undos: Vec<Undo>,
     deadline: Duration,
     state: State,
+    /// The agent has said that nothing more of it will be injected.
+    settled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +28,14 @@ enum State {
     Armed,
     /// Being put back; `again`: and once more afterwards, for something may have been injected meanwhile.
     Ending {
+        why: Why,
         again: Option<Why>,
     },
-    Ended,
+    /// `again_at`: for something may have been injected since.
+    Ended {
+        why: Why,
+        again_at: Option<Duration>,
+    },
 }
 
 /// A fault that is to be put back now.
@@ -37,6 +47,8 @@ pub struct Due {
     pub why: Why,
     /// How.
     pub undos: Vec<Undo>,
+    /// It was put back before, and only might be in force again: nobody needs to hear of it.
+    pub repeated: bool,
 }
 
 impl Switch {
@@ -47,16 +59,25 @@ impl Switch {
             undos: Vec::new(),
             deadline: Duration::ZERO,
             state: State::Armed,
+            settled: false,
         });
         fault.undos = undos;
         fault.deadline = deadline.unwrap_or(fault.deadline);
         fault.state == State::Armed
     }
 
-    /// Sets the exact end.
-    pub fn deadline(&mut self, id: &str, at: Duration) {
-        if let Some(fault) = self.faults.get_mut(id) {
-            fault.deadline = at;
+    /// It is in force, and this is its exact end. `Some`: it had ended before that, so once more.
+    pub fn deadline(&mut self, id: &str, at: Duration) -> Option<Due> {
+        let fault = self.faults.get_mut(id)?;
+        fault.deadline = at;
+        fault.settled = true;
+        match &mut fault.state {
+            State::Armed => None,
+            State::Ending { why, again } => {
+                again.get_or_insert(*why);
+                None
+            }
+            State::Ended { .. } => fault.repeat(id),
         }
     }
 
@@ -70,30 +91,34 @@ impl Switch {
         self.faults.remove(id);
     }
 
-    /// When the next fault ends. `None`: none is in force.
+    /// When something is due next. `None`: nothing is in force.
     pub fn next_end(&self) -> Option<Duration> {
-        let armed = self.faults.values().filter(|fault| fault.state == State::Armed);
-        armed.map(|fault| fault.deadline.min(self.lease)).min()
+        self.faults.values().filter_map(|fault| fault.due_at(self.lease)).min()
     }
 
-    /// What is over by now, each once.
+    /// What is over by now: each once, or every [`AGAIN`] while the agent may still be injecting it.
     pub fn due(&mut self, now: Duration) -> Vec<Due> {
         let lease = self.lease;
-        let over = self
-            .faults
-            .iter_mut()
-            .filter(|(_, fault)| fault.state == State::Armed && fault.deadline.min(lease) <= now);
-        over.map(|(id, fault)| {
-            fault.end(id, if fault.deadline <= lease { Why::Deadline } else { Why::Lease })
+        let over =
+            self.faults.iter_mut().filter(|(_, fault)| fault.due_at(lease).is_some_and(|at| at <= now));
+        over.filter_map(|(id, fault)| match fault.state {
+            State::Armed if fault.deadline <= lease => Some(fault.end(id, Why::Deadline)),
+            State::Armed => Some(fault.end(id, Why::Lease)),
+            _ => fault.repeat(id),
         })
         .collect()
     }
 
-    /// One that is to be put back now, again if it was before. `None`: it is not known, or is being put back
-    /// already (then it comes out of [`Self::ended`] once more).
+    /// One that is to be put back now, again if it was before: nothing more of it is injected. `None`: it is not
+    /// known, or is being put back already (then it comes out of [`Self::ended`] once more).
     pub fn revert(&mut self, id: &str, why: Why) -> Option<Due> {
+        self.faults.get_mut(id)?.settled = true;
+        self.put_back(id, why)
+    }
+
+    fn put_back(&mut self, id: &str, why: Why) -> Option<Due> {
         let fault = self.faults.get_mut(id)?;
-        if let State::Ending { again } = &mut fault.state {
+        if let State::Ending { again, .. } = &mut fault.state {
             *again = Some(why);
             return None;
         }
@@ -103,22 +128,35 @@ impl Switch {
     /// Everything that is to be put back now, again if it was before.
     pub fn revert_all(&mut self, why: Why) -> Vec<Due> {
         let ids: Vec<_> = self.faults.keys().cloned().collect();
-        ids.iter().filter_map(|id| self.revert(id, why)).collect()
+        ids.iter().filter_map(|id| self.put_back(id, why)).collect()
     }
 
-    /// One was put back. `Some`: once more.
-    pub fn ended(&mut self, id: &str) -> Option<Due> {
+    /// One was put back by now. `Some`: once more.
+    pub fn ended(&mut self, id: &str, now: Duration) -> Option<Due> {
         let fault = self.faults.get_mut(id)?;
-        let State::Ending { again } = fault.state else { return None };
-        fault.state = State::Ended;
+        let State::Ending { why, again } = fault.state else { return None };
+        fault.state = State::Ended { why, again_at: (!fault.settled).then(|| now + AGAIN) };
         again.map(|why| fault.end(id, why))
     }
 }
 
 impl Fault {
+    fn due_at(&self, lease: Duration) -> Option<Duration> {
+        match self.state {
+            State::Armed => Some(self.deadline.min(lease)),
+            State::Ending { .. } => None,
+            State::Ended { again_at, .. } => again_at,
+        }
+    }
+
     fn end(&mut self, id: &str, why: Why) -> Due {
-        self.state = State::Ending { again: None };
-        Due { id: id.to_owned(), why, undos: self.undos.clone() }
+        self.state = State::Ending { why, again: None };
+        Due { id: id.to_owned(), why, undos: self.undos.clone(), repeated: false }
+    }
+
+    fn repeat(&mut self, id: &str) -> Option<Due> {
+        let State::Ended { why, .. } = self.state else { return None };
+        Some(Due { repeated: true, ..self.end(id, why) })
     }
 }
 
@@ -159,9 +197,9 @@ mod tests {
         switch.lease(at(10));
         assert_eq!(switch.next_end(), Some(at(20)));
         switch.lease(at(100));
-        switch.deadline("a", at(40));
+        assert_eq!(switch.deadline("a", at(40)), None);
         assert_eq!(switch.next_end(), Some(at(40)));
-        switch.deadline("a", at(60));
+        assert_eq!(switch.deadline("a", at(60)), None);
         assert_eq!(switch.next_end(), Some(at(60)));
     }
 
@@ -175,7 +213,7 @@ mod tests {
         let mut switch = armed(10, 20);
         switch.due(at(10));
         assert!(!switch.arm("a".to_owned(), Vec::new(), None));
-        switch.ended("a");
+        switch.ended("a", at(10));
         assert!(!switch.arm("a".to_owned(), Vec::new(), None));
         switch.disarm("a");
         assert!(switch.arm("a".to_owned(), Vec::new(), Some(at(30))));
@@ -186,9 +224,45 @@ mod tests {
         let mut switch = armed(10, 20);
         switch.due(at(10));
         assert_eq!(switch.revert("a", Why::Ordered), None);
-        assert_eq!(switch.ended("a").map(|due| due.why), Some(Why::Ordered));
-        assert_eq!(switch.ended("a"), None);
+        assert_eq!(switch.ended("a", at(10)).map(|due| due.why), Some(Why::Ordered));
+        assert_eq!(switch.ended("a", at(10)), None);
         assert_eq!(switch.revert("a", Why::AgentGone).map(|due| due.why), Some(Why::AgentGone));
+    }
+
+    #[test]
+    fn what_may_still_be_injected_is_put_back_every_second_and_what_is_settled_is_not() {
+        let mut switch = armed(10, 20);
+        switch.due(at(10));
+        switch.ended("a", at(10));
+        for second in 11..15 {
+            assert_eq!(switch.next_end(), Some(at(second)));
+            let due = switch.due(at(second));
+            assert_eq!((whys(&due), due[0].repeated), (vec![Why::Deadline], true));
+            assert_eq!(switch.ended("a", at(second)), None);
+        }
+        assert!(
+            switch.deadline("a", at(60)).is_some_and(|due| due.repeated),
+            "it came into force after its end"
+        );
+        switch.ended("a", at(15));
+        assert_eq!(switch.next_end(), None);
+
+        let mut switch = armed(10, 20);
+        assert_eq!(switch.deadline("a", at(12)), None);
+        switch.due(at(12));
+        switch.ended("a", at(12));
+        assert_eq!(switch.next_end(), None, "it was in force before it ended");
+    }
+
+    #[test]
+    fn an_order_to_revert_everything_says_nothing_of_what_is_still_being_injected() {
+        let mut switch = armed(10, 20);
+        assert_eq!(whys(&switch.revert_all(Why::Ordered)), [Why::Ordered]);
+        switch.ended("a", at(1));
+        assert_eq!(switch.next_end(), Some(at(2)));
+        assert_eq!(switch.revert("a", Why::Ordered).map(|due| due.repeated), Some(false));
+        switch.ended("a", at(2));
+        assert_eq!(switch.next_end(), None);
     }
 
     proptest! {

@@ -211,6 +211,32 @@ fn undos_that_were_armed_later_replace_the_earlier_ones() {
 }
 
 #[test]
+fn an_agent_that_hangs_in_mid_injection_and_goes_on_with_it_after_the_end_injects_nothing_for_long() {
+    let (mut guard, victim) = (Guard::with_lease(Duration::from_millis(100)), Victim::start());
+    guard.arm("a", victim.go_on(), HOUR);
+    assert_eq!(guard.reverted().why, Why::Lease);
+    // The agent has not said that it is through with it, and hangs right after having injected it.
+    victim.process().signal(Signal::STOP).unwrap();
+    eventually("it goes on", || victim.state() != 'T');
+    victim.process().signal(Signal::STOP).unwrap();
+    eventually("it goes on again", || victim.state() != 'T');
+    guard.say(&Order::Ping);
+    assert_eq!(guard.answer(), Answer::Alive, "that was not told each time");
+}
+
+#[test]
+fn what_it_needs_to_put_back_stays_in_memory_and_it_dumps_none() {
+    let guard = Guard::start();
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", guard.child.id())).unwrap();
+    let limits = read("limits");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_ascii_whitespace().nth(4), Some("0"), "{core}");
+    let status = read("status");
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).unwrap();
+    assert_ne!(locked.trim(), "0 kB");
+}
+
+#[test]
 fn an_agent_that_closes_the_socket_is_gone_and_the_guard_puts_back_and_ends() {
     let (mut guard, victim) = (Guard::start(), Victim::stopped());
     guard.arm("a", victim.go_on(), HOUR);

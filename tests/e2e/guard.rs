@@ -8,9 +8,9 @@ use std::{
 use chaos_kitty::v1::{self, action::Kind, end_reason::Name as EndReason};
 use chaos_kitty_tests::{
     Agent, Sandbox, Server, eventually,
-    process::{all_pids, children, is_alive, state, wait_for},
+    process::{children, is_alive, state, wait_for},
 };
-use rustix::process::Signal;
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -81,6 +81,22 @@ async fn an_agent_that_is_killed_leaves_no_process_stopped_and_no_guard_behind()
 }
 
 #[tokio::test]
+async fn a_child_of_the_agent_that_holds_its_sockets_open_does_not_hide_its_death() {
+    let sandbox = Sandbox::new();
+    let (_server, mut agent, mouse) = paused(&sandbox, "60s").await;
+    let pid = rustix::process::Pid::from_raw(agent.process.pid().try_into().unwrap()).unwrap();
+    let of_agent = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    // What a child between its fork and its exec does: every descriptor has one more owner.
+    let numbers = std::fs::read_dir(format!("/proc/{}/fd", agent.process.pid())).unwrap();
+    let numbers = numbers.filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let held: Vec<_> =
+        numbers.filter_map(|number| pidfd_getfd(&of_agent, number, PidfdGetfdFlags::empty()).ok()).collect();
+    assert!(held.len() > 3);
+    agent.process.kill();
+    wait_for("the mouse runs again", || !mouse.is_still());
+}
+
+#[tokio::test]
 async fn an_agent_that_hangs_leaves_nothing_stopped_beyond_the_lease() {
     let sandbox = Sandbox::new();
     let (_server, agent, mouse) = paused(&sandbox, "2s").await;
@@ -116,7 +132,7 @@ async fn a_guard_that_is_killed_is_replaced_and_the_server_hears_how_the_fault_e
     })
     .await;
     assert_eq!(over.end_reason(), EndReason::GuardGone);
-    let another = || all_pids().any(|pid| pid != guard && children(agent.process.pid()).contains(&pid));
+    let another = || children(agent.process.pid()).iter().any(|pid| *pid != guard);
     wait_for("there is a new guard", another);
 }
 

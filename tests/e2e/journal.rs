@@ -219,6 +219,7 @@ async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until
         status.stdout.contains("STUCK").then_some(())
     })
     .await;
+    server.target(&mouse.target()).await;
     let kill = ["unleash", "kill", "--target", &mouse.target()];
     let refused = sandbox.kittyctl(&server.address(), &kill);
     assert!(refused.code != 0 && refused.stderr.contains("61011"), "{refused}");
@@ -233,6 +234,7 @@ async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until
     }
     drop(agent);
     let _agent = sandbox.agent(&server, "a", &flags).await;
+    server.target(&vole.target()).await;
     eventually("faults are admitted again", async || {
         let done = sandbox.kittyctl(
             &server.address(),
