@@ -171,7 +171,14 @@ async fn loses_its_server(break_it: fn(&Proxy), victim_name: &str) {
     // Nobody saw its end, so it is not called reverted.
     assert_eq!((over.state(), over.end_reason()), (State::Failed, EndReason::Lease), "{over:?}");
     assert_eq!(code, Some(Code::NoAnswer));
+    assert!(over.assumed, "{over:?}");
     proxy.heal();
+    let seen = eventually("the agent says how it ended", async || {
+        Some(action(&server, &held.id).await).filter(|status| status.state() == State::Reverted)
+    })
+    .await;
+    assert_eq!((seen.end_reason(), seen.assumed), (EndReason::Lease, false), "{seen:?}");
+    assert!(seen.evidence.len() > held.evidence.len(), "no evidence of the revert: {seen:?}");
     takes_orders(&server, &target).await;
 }
 

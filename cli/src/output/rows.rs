@@ -120,6 +120,10 @@ impl Row for ActionStatus {
 
     fn cells(&self, now: SystemTime) -> Vec<Cell> {
         let last = match &self.problem {
+            // A person has to do something, and the hint says what.
+            Some(problem) if self.state() == State::Stuck => {
+                format!("{}: {} ({})", problem.code, problem.message, problem.hint)
+            }
             Some(problem) => format!("{}: {}", problem.code, problem.message),
             None => figures(self.result.as_ref()),
         };

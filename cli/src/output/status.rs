@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use chaos_kitty::v1::{ActionStatus, Event, Status, evidence::Phase};
+use chaos_kitty::v1::{ActionStatus, Event, Status, action_state::Name as State, evidence::Phase};
 
 use super::{
     Cell, Tone, describe, figures,
@@ -53,14 +53,47 @@ pub(super) fn render(status: &Status, now: SystemTime) -> String {
     if !status.store_problem.is_empty() {
         fields.push(field("store", Cell::new(&status.store_problem, Tone::Bad)));
     }
-    let faults = status.active.len();
-    fields.push(field("faults", if faults == 0 { "none".to_owned() } else { faults.to_string() }));
+    let mut active = status.active.clone();
+    active.sort_by_key(|action| urgency(action.state()));
+    fields.push(field("faults", faults(&active)));
+    for action in active.iter().filter(|action| action.state() == State::Stuck) {
+        if let Some(problem) = &action.problem {
+            fields.push(field("stuck", Cell::new(format!("{}: {}", action.id, problem.message), Tone::Bad)));
+            fields.push(field("", &problem.hint));
+        }
+    }
     let mut text = align(&fields);
-    if faults > 0 {
+    if !active.is_empty() {
         text.push('\n');
-        text.push_str(&table(&status.active, now));
+        text.push_str(&table(&active, now));
     }
     text
+}
+
+/// What needs a person comes first, then what nothing is known of.
+fn urgency(state: State) -> u8 {
+    match state {
+        State::Stuck => 0,
+        State::Unknown => 1,
+        _ => 2,
+    }
+}
+
+/// How many there are, and how many of them are trouble.
+fn faults(active: &[ActionStatus]) -> Cell {
+    if active.is_empty() {
+        return "none".into();
+    }
+    let count = |state| active.iter().filter(|action| action.state() == state).count();
+    let trouble: Vec<_> = [("STUCK", count(State::Stuck)), ("UNKNOWN", count(State::Unknown))]
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(state, count)| format!("{count} {state}"))
+        .collect();
+    if trouble.is_empty() {
+        return active.len().to_string().into();
+    }
+    Cell::new(format!("{}: {}", active.len(), trouble.join(", ")), Tone::Bad)
 }
 
 /// An action with all that is known of it.

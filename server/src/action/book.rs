@@ -74,8 +74,17 @@ impl Book {
         let receiver = entry.status.subscribe();
         let status = receiver.borrow().clone();
         self.tell(&status);
-        self.pages().active.insert(status.id, entry);
+        let mut pages = self.pages();
+        if pages.finished.remove(&status.id).is_some() {
+            pages.finished_order.retain(|id| *id != status.id);
+        }
+        pages.active.insert(status.id, entry);
         receiver
+    }
+
+    /// Keeps in memory an action of an earlier start that is over.
+    pub(super) fn keep(&self, status: ActionStatus) {
+        self.pages().keep_finished(status);
     }
 
     /// Changes an action that is not over, and tells whoever follows it. Gives what it is now, if the change

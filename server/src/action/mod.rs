@@ -35,7 +35,12 @@ use chaos_kitty::{
 };
 use tokio::time::Instant;
 
-use crate::{event::Bus, fleet::Fleet, safety::Gate, store::Store};
+use crate::{
+    event::Bus,
+    fleet::{Fleet, is_over},
+    safety::Gate,
+    store::Store,
+};
 use book::{Book, Entry};
 
 pub use stop::HaltUpdates;
@@ -95,8 +100,11 @@ impl Actions {
         if !recorded.is_empty() {
             self.gate.settle_for(lease);
         }
-        for status in recorded.iter().rev() {
-            self.gate.remember(status);
+        for status in recorded.into_iter().rev() {
+            self.gate.remember(&status);
+            if status.assumed && is_over(status.state()) {
+                self.book.keep(status);
+            }
         }
         let settled_by = Instant::now() + lease;
         for mut status in unfinished {

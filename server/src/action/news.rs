@@ -11,8 +11,14 @@ use chaos_kitty::{
 };
 use futures_util::future::join_all;
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use super::{Actions, book::Entry, record::fold, settle};
+use super::{
+    Actions,
+    book::Entry,
+    record::{fold, may_follow},
+    settle,
+};
 use crate::fleet::{Ledger, Left, Node, Standing, is_over};
 
 impl Ledger for Actions {
@@ -89,15 +95,8 @@ impl Actions {
             }
             its_own && new
         });
-        match known {
-            Some(true) => {}
-            Some(false) => return None,
-            None => {
-                if self.book.get(&report.action_id).is_none() {
-                    self.fleet.losses.add("reports_of_unknown_actions", 1);
-                }
-                return None;
-            }
+        if !known.unwrap_or_else(|| self.reopen(node, report)) {
+            return None;
         }
         self.book.change(&report.action_id, |entry, status| {
             let was = status.state();
@@ -115,24 +114,63 @@ impl Actions {
         })
     }
 
+    /// Opens the record of an action that was only assumed to be over, or of one that is stuck on the node and
+    /// was ordered by a server that knew more than this one. False: it says nothing new.
+    fn reopen(&self, node: &Node, report: &ActionReport) -> bool {
+        let known = match self.book.get(&report.action_id) {
+            Some(known) if known.assumed && known.agent_id == node.id() => known,
+            Some(_) => return false,
+            None if report.state() == State::Stuck && Uuid::try_parse(&report.action_id).is_ok() => {
+                left_behind(node, report)
+            }
+            None => {
+                self.fleet.losses.add("reports_of_unknown_actions", 1);
+                return false;
+            }
+        };
+        if !may_follow(State::Unknown, report.state()) {
+            return false;
+        }
+        let mut status = known;
+        status.state = State::Unknown.into();
+        status.assumed = false;
+        status.ended_at = None;
+        status.end_reason = Reason::Unspecified.into();
+        let permit = self.gate.adopt(&status);
+        let mut entry = Entry::new(status, permit);
+        // Whoever asked for it was told that it is over.
+        entry.stopping = true;
+        entry.reported = report.sequence;
+        self.book.open(entry);
+        if !is_over(report.state()) {
+            self.fleet.stop(node.id(), &report.action_id);
+        }
+        true
+    }
+
     /// The node came back without it.
     fn not_brought_back(&self, id: &str, node: &Node) {
         self.book.change(id, |entry, status| {
-            let Some(sent) = entry.sent.get().copied().filter(|_| status.state() != State::Stuck) else {
+            let sent = entry.sent.get().copied();
+            if sent.is_some_and(|sent| sent.connection == node.connection_id) {
+                return false;
+            }
+            if status.state() == State::Stuck {
+                assume(status, Reason::AgentGone, settle::cleared());
+                return true;
+            }
+            if sent.is_none() {
                 // Not ordered yet, or of an earlier start of the server.
                 let earlier = status.state() == State::Unknown && entry.settled_by.is_some();
                 if earlier {
-                    fail(status, Reason::AgentGone, settle::forgotten());
+                    assume(status, Reason::AgentGone, settle::forgotten());
                 }
                 return earlier;
-            };
-            if sent.connection == node.connection_id {
-                return false;
             }
             if status.started_at.is_none() && status.acknowledged_in.is_none() {
-                fail(status, Reason::Unspecified, settle::never_arrived());
+                assume(status, Reason::Unspecified, settle::never_arrived());
             } else {
-                fail(status, Reason::AgentGone, settle::forgotten());
+                assume(status, Reason::AgentGone, settle::forgotten());
             }
             true
         });
@@ -184,6 +222,25 @@ impl Actions {
 /// Whether its order went to this attachment of the node, or to an earlier one.
 fn is_on(entry: &Entry, node: &Node) -> bool {
     entry.sent.get().is_none_or(|sent| sent.connection <= node.connection_id)
+}
+
+/// It is over, but that was not seen: its node may still say how it ended.
+pub(super) fn assume(status: &mut ActionStatus, reason: Reason, problem: Problem) {
+    fail(status, reason, problem);
+    status.assumed = true;
+}
+
+/// All that is known of an action of another time that is stuck on a node.
+fn left_behind(node: &Node, report: &ActionReport) -> ActionStatus {
+    ActionStatus {
+        id: report.action_id.clone(),
+        target_id: report.target_id.clone(),
+        agent_id: node.id().to_owned(),
+        action: report.action.clone(),
+        source: "an earlier server".to_owned(),
+        created_at: report.at,
+        ..ActionStatus::default()
+    }
 }
 
 fn fail(status: &mut ActionStatus, reason: Reason, problem: Problem) {

@@ -18,6 +18,7 @@ pub(super) fn fold(status: &mut ActionStatus, report: &ActionReport) -> bool {
     }
     let before = status.clone();
     status.state = to.into();
+    status.assumed = false;
     if to == State::Started && status.started_at.is_none() {
         status.started_at = report.at;
     }
@@ -44,7 +45,7 @@ pub(super) fn fold(status: &mut ActionStatus, report: &ActionReport) -> bool {
 }
 
 /// Whether a node may say so of an action in this state.
-const fn may_follow(from: State, to: State) -> bool {
+pub(super) const fn may_follow(from: State, to: State) -> bool {
     match to {
         // The server's own.
         State::Unspecified | State::Admitted | State::Unknown => false,

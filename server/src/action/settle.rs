@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use chaos_kitty::{
-    Code, Problem, Timestamp,
+    Code, Problem,
     v1::{ActionStatus, action_state::Name as State, end_reason::Name as Reason},
 };
 use tokio::time::Instant;
 
-use super::Actions;
+use super::{Actions, news::assume};
 
 impl Actions {
     /// Nothing is known of the action; at `settled_by` it is over in any case. Only if it is still as `when`
@@ -51,13 +51,12 @@ impl Actions {
                 return false;
             }
             let by_itself = entry.ends_by.is_some_and(|end| end <= settled_by);
-            status.state = State::Failed.into();
-            status.ended_at = Some(Timestamp::now());
-            status.problem = Some(unseen(by_itself).into());
-            if held_for(status).is_some() {
-                let reason = if by_itself { Reason::Deadline } else { Reason::Lease };
-                status.end_reason = reason.into();
-            }
+            let reason = match held_for(status) {
+                None => Reason::Unspecified,
+                Some(_) if by_itself => Reason::Deadline,
+                Some(_) => Reason::Lease,
+            };
+            assume(status, reason, unseen(by_itself));
             true
         });
     }
@@ -96,6 +95,11 @@ pub(super) fn never_arrived() -> Problem {
 pub(super) fn forgotten() -> Problem {
     Problem::new(Code::NoAnswer, "the agent is back and does not hold it any more; its end was not seen")
         .hint("look at the target: the agent's guard ended the fault when the agent was gone")
+}
+
+pub(super) fn cleared() -> Problem {
+    Problem::new(Code::NoAnswer, "the agent is back and no longer names it as stuck; its end was not seen")
+        .hint("look at the target: somebody put it back by hand, or cleared the agent's journal")
 }
 
 fn unseen(by_itself: bool) -> Problem {

@@ -4,6 +4,7 @@ mod actions;
 mod attach;
 mod departure;
 mod halt;
+mod late;
 mod load;
 mod relay;
 
