@@ -8,8 +8,21 @@ use chaos_kitty_tests::{
     process::{Process, is_alive, wait_for},
 };
 
-/// A machine that does nothing; the RMI registry is part of every runtime. `mark` is in its command line.
-fn machine(sandbox: &Sandbox, mark: &str, flags: &[&str]) -> Process {
+/// A virtual machine. Killed when dropped, and what it would have removed at its end is removed.
+struct Machine(Process);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.0.kill();
+        let pid = self.0.pid();
+        for left in [format!("/tmp/.java_pid{pid}"), format!("/tmp/hsperfdata_root/{pid}")] {
+            _ = std::fs::remove_file(left);
+        }
+    }
+}
+
+/// One that does nothing; the RMI registry is part of every runtime. `mark` is in its command line.
+fn machine(sandbox: &Sandbox, mark: &str, flags: &[&str]) -> Machine {
     let mut command = Command::new("java");
     command.args(["-Xmx64m", &format!("-Dmark={mark}")]).args(flags);
     command.args(["-m", "java.rmi/sun.rmi.registry.RegistryImpl", "0"]);
@@ -20,7 +33,7 @@ fn machine(sandbox: &Sandbox, mark: &str, flags: &[&str]) -> Process {
         links.any(|link| link.to_string_lossy().starts_with("socket:"))
     };
     wait_for("the virtual machine has started", listens);
-    process
+    Machine(process)
 }
 
 async fn collect(server: &Server, name: &str) -> ActionStatus {
@@ -57,5 +70,5 @@ async fn a_collection_shows_in_the_used_heap_and_a_machine_that_it_would_end_is_
     let status = collect(&server, &deaf).await;
     assert_eq!(status.state(), State::Refused, "{status:?}");
     assert_eq!(status.problem.unwrap().code, 63002);
-    assert!(is_alive(machine.pid()));
+    assert!(is_alive(machine.0.pid()));
 }

@@ -12,6 +12,8 @@ use chaos_kitty_tests::{
 const AGENT: &str = "kitty-agent.service";
 const SERVER: &str = "kittyd.service";
 
+const LOG: &str = "[Service]\nStandardError=append:/shared/agent.log\n";
+
 /// What is told to the agent of this host: the file that is packaged, and its prey.
 const PREY: &str = "
 [[process]]
@@ -53,7 +55,9 @@ impl Host {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        write("/etc/chaos-kitty/kittyd.toml", &packaged("kittyd.toml"));
+        for file in ["kittyd.toml", "policy.toml"] {
+            write(&format!("/etc/chaos-kitty/{file}"), &packaged(file));
+        }
         let agent = packaged("agent.toml") + "\nname = 'host-1'\n" + PREY;
         write("/etc/chaos-kitty/agent.toml", &agent);
         write("/usr/lib/sysusers.d/chaos-kitty.conf", &packaged("systemd/chaos-kitty.sysusers"));
@@ -72,7 +76,7 @@ impl Host {
         for unit in [AGENT, SERVER] {
             machine.install_unit(unit, &packaged(&format!("systemd/{unit}")));
         }
-        machine.drop_in(AGENT, "[Service]\nStandardError=append:/shared/agent.log\n");
+        machine.drop_in(AGENT, LOG);
         let host = Self(machine);
         // Returns when all are ready.
         host.0.must(&["systemctl", "start", "mouse", "vole", AGENT, SERVER]);
@@ -189,9 +193,16 @@ async fn what_the_service_manager_does_to_the_agent_leaves_nothing_behind() {
     host.is_up().await;
     assert_ne!(host.agent(), before);
 
+    // With its guard, its stressors and the one who runs the script; and no other agent comes.
+    host.0.drop_in(AGENT, &format!("{LOG}Restart=no\n"));
+    host.hurt().await;
+    host.0.must(&["systemctl", "kill", "--signal=KILL", AGENT]);
+    host.nothing_is_left().await;
+    assert_eq!(host.agent(), "0");
+
     // A watchdog that does not fire on a busy machine, and does not keep the test.
-    host.0.drop_in(AGENT, "[Service]\nStandardError=append:/shared/agent.log\nWatchdogSec=3s\n");
-    host.0.must(&["systemctl", "restart", AGENT]);
+    host.0.drop_in(AGENT, &format!("{LOG}WatchdogSec=3s\n"));
+    host.0.must(&["systemctl", "start", AGENT]);
     host.is_up().await;
     host.hurt().await;
     let before = host.agent();

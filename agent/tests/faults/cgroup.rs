@@ -52,7 +52,9 @@ impl Cgroup {
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            _ = fs::remove_dir(&self.folder);
+        } else {
             eventually("the cgroup is empty", || fs::remove_dir(&self.folder).is_ok());
         }
     }
