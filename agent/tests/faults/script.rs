@@ -130,7 +130,7 @@ fn all_of_it_holds_where_there_is_only_version_1() {
     if !unified_is_mounted() {
         return; // this is that namespace
     }
-    let without = "umount --all --types cgroup2 && exec \"$0\" script::";
+    let without = "umount --all --types cgroup2 && exec \"$0\" script:: together::what";
     let output = Command::new("unshare")
         .args(["--mount", "sh", "-c", without])
         .arg(std::env::current_exe().unwrap())
