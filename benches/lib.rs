@@ -2,7 +2,7 @@
 //! that was measured in the same run:
 //!
 //! ```text
-//! cargo build --release --bins && cargo bench -p chaos-kitty-benches [--bench dispatch|idle|fidelity|revert]
+//! cargo build --release --bins && cargo bench -p chaos-kitty-benches [--bench dispatch|idle|fidelity|revert|halt]
 //! ```
 
 #![allow(
