@@ -18,6 +18,8 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const TLS_HINT: &str = "check that --tls-ca is the authority of the server's certificate, and that \
     --tls-cert is one the server accepts";
 
+pub(crate) const PLAIN_HINT: &str = "check that kittyd listens there, and whether it is http:// or https://";
+
 /// The files that TLS needs on the dialling side.
 #[derive(Clone, Debug, Default)]
 pub struct TlsFiles {

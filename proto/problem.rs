@@ -269,6 +269,10 @@ impl From<Status> for Problem {
         if status.source().is_some() && client::is_tls(&status) {
             return Self::new(Code::Tls, client::chain(&status)).hint(client::TLS_HINT);
         }
+        // A status that has a cause was made on this side: the other end does not speak HTTP/2 without TLS.
+        if status.source().is_some() && status.code() == Grpc::Internal {
+            return Self::new(Code::NotReachable, client::chain(&status)).hint(client::PLAIN_HINT);
+        }
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.domain == DOMAIN);
         let field = |name: &str| info.and_then(|info| info.metadata.get(name)).cloned();

@@ -86,7 +86,8 @@ impl App {
         let actions =
             Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), settings.longest_fault);
         actions.restore().await?;
-        fleet.start(actions.clone());
+        let ledger: Arc<dyn fleet::Ledger> = actions.clone();
+        fleet.start(&ledger);
         let port = Arc::new(ForOperations {
             fleet: fleet.clone(),
             gate: gate.clone(),

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use chaos_kitty_tests::{Finished, Sandbox};
+use chaos_kitty_tests::{Finished, Sandbox, eventually};
 use rustix::process::Signal;
 
 /// Runs kittyd where it is expected not to start, or only to say something.
@@ -104,6 +104,20 @@ async fn a_damaged_store_is_refused_with_its_path_and_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_server_that_was_told_to_end_leaves_its_store_in_one_file() {
+    let sandbox = Sandbox::new();
+    let mut server = sandbox.server(&[]).await;
+    let _agent = sandbox.agent(&server, "web-1", &[]).await;
+    server.process.signal(Signal::TERM);
+    assert!(server.process.ended().await.success());
+    let logs: Vec<_> = files(sandbox.path())
+        .into_iter()
+        .filter(|name| name.ends_with("-wal") || name.ends_with("-shm"))
+        .collect();
+    assert!(logs.is_empty(), "{logs:?}");
+}
+
+#[tokio::test]
 async fn sigterm_ends_it_with_0_in_time_and_nothing_of_its_sockets_is_left() {
     let sandbox = Sandbox::new();
     for signal in [Signal::TERM, Signal::INT] {
@@ -172,7 +186,12 @@ fn plain_tcp_for_others_is_refused_unless_it_is_wanted() {
 async fn logs_are_json_where_that_is_wanted() {
     let sandbox = Sandbox::new();
     let server = sandbox.server(&["--log-format", "json"]).await;
-    let log = server.process.stderr();
-    let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    // It answers a moment before it says so.
+    let line = eventually("its first line", async || {
+        let log = server.process.stderr();
+        log.split_inclusive('\n').next().filter(|line| line.ends_with('\n')).map(str::to_owned)
+    })
+    .await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["fields"]["message"], "kittyd serves");
 }

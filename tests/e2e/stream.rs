@@ -217,3 +217,33 @@ async fn of_two_agents_with_one_id_the_living_one_stays_and_the_other_says_why()
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_server_that_halts_on_exit_reverts_first_and_the_next_one_is_not_halted() {
+    let sandbox = Sandbox::new();
+    let mut server = sandbox.server(&["--halt-on-exit"]).await;
+    let victim = sleeper(&sandbox, "nap-exit");
+    let _agent = sandbox.agent(&server, "web-1", &["--process", "nap-exit"]).await;
+    let held = pause(&server, &sees(&server, "nap-exit").await, 300).await.unwrap();
+    assert_eq!((held.state(), state(victim.pid())), (State::Started, Some('T')));
+    server.process.signal(Signal::TERM);
+    assert!(server.process.ended().await.success());
+    assert_ne!(state(victim.pid()), Some('T'), "it ended before the target ran again");
+    let server = sandbox.server(&[]).await;
+    assert!(!server.status().await.halted);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_server_at_once_whatever_it_waits_for() {
+    let sandbox = Sandbox::new();
+    let mut server = sandbox.server(&["--halt-on-exit"]).await;
+    let agent = sandbox.agent(&server, "web-1", &[]).await;
+    agent.process.signal(Signal::STOP);
+    server.process.signal(Signal::TERM);
+    eventually("it was told once", async || server.process.stderr().contains("told to end").then_some(()))
+        .await;
+    server.process.signal(Signal::TERM);
+    assert!(server.process.ended().await.success());
+    assert!(server.process.stderr().contains("told to end again"), "{}", server.process.stderr());
+    agent.process.signal(Signal::CONT);
+}

@@ -79,5 +79,6 @@ async fn only_who_shows_a_certificate_of_the_authority_gets_an_answer() {
         assert!(talk.contains("certificate") && talk.contains("--tls-"), "{what}: {refused}");
     }
     let plain = sandbox.kittyctl(&address.replace("https", "http"), &["status"]);
-    assert_ne!(plain.code, 0, "{plain}");
+    assert_eq!(plain.code, 4, "{plain}");
+    assert!(plain.stderr.contains("https://"), "{plain}");
 }

@@ -72,7 +72,7 @@ impl Fleet {
                 ));
                 state.nodes.insert(node.id().to_owned(), node.clone());
                 drop(state);
-                self.welcome(&node, held, ledger);
+                self.welcome(&node, held, &*ledger);
                 return Ok(Attached::Now(node));
             };
             let older = older.clone();

@@ -32,7 +32,7 @@ mod targets;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -83,7 +83,8 @@ pub struct Fleet {
     stopping: AtomicBool,
     state: Mutex<State>,
     renewals: Arc<Renewals>,
-    ledger: OnceLock<Arc<dyn Ledger>>,
+    /// Whoever keeps the book holds the fleet, not the other way.
+    ledger: OnceLock<Weak<dyn Ledger>>,
     renewing: OnceLock<AbortHandle>,
 }
 
@@ -112,8 +113,8 @@ impl Fleet {
     }
 
     /// Begins to renew leases and to send news of actions there. Once.
-    pub fn start(self: &Arc<Self>, ledger: Arc<dyn Ledger>) {
-        if self.ledger.set(ledger).is_ok() {
+    pub fn start(self: &Arc<Self>, ledger: &Arc<dyn Ledger>) {
+        if self.ledger.set(Arc::downgrade(ledger)).is_ok() {
             let task = tokio::spawn(Self::keep_renewing(Arc::downgrade(self), self.renewals.clone()));
             let _ = self.renewing.set(task.abort_handle());
         }
@@ -247,9 +248,9 @@ impl Fleet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `None` before the start, when nothing is attached yet.
-    fn ledger(&self) -> Option<&dyn Ledger> {
-        self.ledger.get().map(AsRef::as_ref)
+    /// `None` before the start, when nothing is attached yet, and at the very end.
+    fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        self.ledger.get().and_then(Weak::upgrade)
     }
 }
 
