@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -10,7 +11,7 @@ use std::{
 use chaos_kitty::v1::{self, action::Kind, action_state::Name as State};
 use chaos_kitty_tests::{
     Agent, Finished, Sandbox, Server, eventually,
-    process::{all_pids, children, is_alive, state, wait_for},
+    process::{Process, all_pids, children, is_alive, state, wait_for},
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -243,4 +244,39 @@ async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until
         (done.code == 0).then_some(())
     })
     .await;
+}
+
+/// An agent in a mount namespace of its own, with its state on a small file system; gone when it ends.
+fn on_a_small_disk(sandbox: &Sandbox, server: &Server, rule: &str) -> Process {
+    fs::create_dir(sandbox.path().join("disk")).unwrap();
+    let script = "mount -t tmpfs -o size=64k none disk && exec \"$0\" \"$@\"";
+    let mut command = Command::new("unshare");
+    command.current_dir(sandbox.path()).args(["--map-root-user", "--mount", "sh", "-c", script]);
+    command.arg(sandbox.command("kitty-agent").get_program());
+    command.args(["--name", "a", "--state", "disk/state", "--process", rule, "--server", &server.address()]);
+    Process::start("a", command, sandbox.path())
+}
+
+#[tokio::test]
+async fn a_full_disk_lets_nothing_be_injected_until_there_is_room() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let mouse = Mouse::start(&sandbox, "mouse");
+    let agent = on_a_small_disk(&sandbox, &server, &mouse.name);
+    server.target(&mouse.target()).await;
+    let filler = format!("/proc/{}/root{}/disk/filler", agent.pid(), sandbox.path().display());
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+    let pause = |duration: &str| {
+        let target = mouse.target();
+        let line = ["unleash", "delay", "--target", &target, "--duration", duration];
+        sandbox.kittyctl(&server.address(), &line)
+    };
+    let refused = pause("60s");
+    assert!(refused.code != 0 && format!("{refused}").contains("61011"), "{refused}");
+    assert!(!mouse.is_still());
+    drop(file);
+    fs::remove_file(&filler).unwrap();
+    let done = pause("10ms");
+    assert_eq!(done.code, 0, "{done}");
 }
