@@ -122,10 +122,11 @@ impl Script {
                 _ = count.tick() => self.figures.ended_processes = processes(&self.cgroup),
             }
         };
-        self.figures.ended_processes = processes(&self.cgroup);
         match said {
             Ok(Said::Exited { code: Some(code), .. }) => {
                 self.figures.exit_code = Some(code);
+                // Those that outlive it. Where it was killed, the last count holds.
+                self.figures.ended_processes = processes(&self.cgroup);
                 Ok(())
             }
             Ok(Said::Exited { signal, .. }) => {
