@@ -3,7 +3,10 @@
 use std::{fs, io::Write, process::Command};
 
 use chaos_kitty::{Problem, v1};
-use chaos_kitty_tests::{Sandbox, eventually, process::Process};
+use chaos_kitty_tests::{
+    Sandbox, eventually,
+    process::{Process, state},
+};
 use tokio::net::UnixStream;
 
 /// kittyd in a mount namespace of its own, with its store on a small file system; gone when it ends.
@@ -64,4 +67,49 @@ async fn a_full_disk_is_reported_and_over_once_there_is_room() {
     .await;
     client.put_operation(put(number)).await.unwrap();
     assert!(process.is_running());
+}
+
+#[tokio::test]
+async fn a_halt_reverts_everything_although_the_disk_is_full() {
+    let sandbox = Sandbox::new();
+    let server = on_a_small_disk(&sandbox);
+    let socket = sandbox.path().join("chaos_kitty.ipc");
+    eventually("kittyd listens", async || UnixStream::connect(&socket).await.ok()).await;
+    let endpoint = chaos_kitty::endpoint::Endpoint::Unix(socket);
+    let mut client = chaos_kitty::client::dial(&endpoint, &Default::default()).await.unwrap();
+    let program = sandbox.path().join("nap-full");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut command = Command::new(program);
+    command.arg("600");
+    let victim = Process::start("nap-full", command, sandbox.path());
+    let mut command = sandbox.command("kitty-agent");
+    command.args(["--server", &endpoint.to_string(), "--name", "web-1", "--process", "nap-full"]);
+    command.arg("--state").arg(sandbox.path().join("web-1.state"));
+    let _agent = Process::start("web-1", command, sandbox.path());
+    let request = v1::UnleashRequest {
+        action: Some(v1::Action {
+            duration: Some(std::time::Duration::from_secs(300).into()),
+            kind: Some(v1::action::Kind::Delay(v1::Delay::default())),
+        }),
+        choice: Some(v1::unleash_request::Choice::Target("process/web-1/nap-full".to_owned())),
+        ..Default::default()
+    };
+    let _updates =
+        eventually("it is unleashed", async || client.clone().unleash(request.clone()).await.ok()).await;
+    eventually("it stands still", async || (state(victim.pid()) == Some('T')).then_some(())).await;
+    let filler = format!("/proc/{}/root{}/disk/filler", server.pid(), sandbox.path().display());
+    let mut file = fs::File::create(&filler).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+
+    let mut progress = client.halt(v1::HaltRequest::default()).await.unwrap().into_inner();
+    let mut summary = None;
+    while let Some(message) = progress.message().await.unwrap() {
+        if let Some(v1::halt_progress::Kind::Summary(last)) = message.kind {
+            summary = Some(last);
+        }
+    }
+    let summary = summary.unwrap();
+    assert_eq!((summary.reverted, summary.left), (1, 0), "{summary:?}");
+    assert_ne!(state(victim.pid()), Some('T'));
+    assert!(client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner().halted);
 }
