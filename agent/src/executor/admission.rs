@@ -21,7 +21,15 @@ pub(super) struct Admitted {
     pub(super) journal: Journal,
     /// How long it is held. Zero: it holds nothing.
     pub(super) duration: Duration,
+    /// When it is too late to begin, on CLOCK_BOOTTIME.
+    pub(super) begin_by: Duration,
 }
+
+/// Time that looking, recording and arming may take beyond what the order allows for its way here.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What an order that does not say allows, and the least that any allows: the server's own start timeout.
+const START_WITHIN: Duration = Duration::from_secs(5);
 
 pub(super) fn admit(
     shared: &Shared,
@@ -45,7 +53,9 @@ pub(super) fn admit(
         }
         state.claims.claim(&order.action_id, &[Key { process: subject.main, resource }])?;
     }
-    Ok(Admitted { fault, subject, journal, duration })
+    let start_within = order.start_within.and_then(|within| within.try_into().ok()).unwrap_or_default();
+    let begin_by = boot_time() + START_WITHIN.max(start_within) + GRACE;
+    Ok(Admitted { fault, subject, journal, duration, begin_by })
 }
 
 /// Whether anything at all may be started now; then, where it is recorded.

@@ -36,8 +36,8 @@ type Stop = watch::Receiver<Option<EndReason>>;
 /// Carries an admitted order out, from the look to the last report.
 pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admitted, stop: Stop) {
     let tenure = Tenure::new(shared.clone(), order.action_id.clone());
-    let mut life = Life { shared: &shared, order: &order, evidence: Vec::new(), stop };
-    let Admitted { mut fault, subject, journal, duration } = admitted;
+    let Admitted { mut fault, subject, journal, duration, begin_by } = admitted;
+    let mut life = Life { shared: &shared, order: &order, begin_by, evidence: Vec::new(), stop };
     let last = match life.prepare(fault.as_mut(), &subject).await {
         Err(problem) => report::refused(&order, problem),
         Ok(_) if fault.resource().is_none() => life.act(fault.as_mut()).await,
@@ -52,6 +52,7 @@ pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admi
 struct Life<'a> {
     shared: &'a Shared,
     order: &'a StartAction,
+    begin_by: Duration,
     evidence: Vec<v1::Evidence>,
     stop: Stop,
 }
@@ -92,9 +93,19 @@ impl Life<'_> {
         self.shared.state().claims.claim(&self.order.action_id, &keys)
     }
 
+    /// Whether it may still begin: this process may have been stopped since the order came.
+    fn in_time(&self) -> Result<(), Problem> {
+        if boot_time() <= self.begin_by {
+            return Ok(());
+        }
+        Err(Problem::new(Code::OrderTooLate, "it could not begin in time, so nothing was done")
+            .hint("order it again; look whether the host is overloaded"))
+    }
+
     /// What holds nothing: do it, and look whether it took effect.
     async fn act(&mut self, fault: &mut dyn Fault) -> ActionReport {
         let done = async {
+            self.in_time()?;
             within(INJECT_LIMIT, "carrying it out", fault.inject(&NothingToArm)).await?;
             within(LOOK_LIMIT, "looking at its effect", fault.verify()).await
         };
@@ -160,6 +171,7 @@ impl Life<'_> {
         duration: Duration,
         recorded: &Recorded,
     ) -> Result<Duration, End> {
+        self.in_time().map_err(End::Failed)?;
         let (guard, reverted) = armed.split();
         let arm = recorded.before(guard);
         let since = tokio::select! {
