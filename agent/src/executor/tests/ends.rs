@@ -204,12 +204,31 @@ async fn what_comes_into_force_after_the_guard_has_ended_it_is_put_back_at_once(
     bench.executor.renew(boot_time() + Duration::from_millis(300));
     let fault = Box::new(Late { victim: victim.process(), hangs: Duration::from_millis(900) });
     let journal = bench.executor.shared.state().journal.clone().unwrap();
-    let admitted = Admitted { fault, subject: Arc::new(victim.subject("t")), journal, duration: HOUR };
+    let subject = Arc::new(victim.subject("t"));
+    let begin_by = boot_time() + HOUR;
+    let admitted = Admitted { fault, subject, journal, duration: HOUR, begin_by };
     let order = order("a", "t", Kind::Delay(v1::Delay::default()), Some(HOUR));
     let (_stop, stopped) = watch::channel(None);
     live(bench.executor.shared.clone(), order, admitted, stopped).await;
     bench.started("a").await;
     assert_eq!(bench.expect("a", State::Reverted).await.end_reason(), EndReason::Lease);
+    assert_ne!(victim.state(), 'T');
+}
+
+#[tokio::test]
+async fn what_waited_for_too_long_in_a_stopped_agent_is_not_begun() {
+    let mut bench = Bench::start().await;
+    let victim = bench.victim("t");
+    let fault = Box::new(Late { victim: victim.process(), hangs: Duration::ZERO });
+    let journal = bench.executor.shared.state().journal.clone().unwrap();
+    let subject = Arc::new(victim.subject("t"));
+    let admitted = Admitted { fault, subject, journal, duration: HOUR, begin_by: boot_time() };
+    let order = order("a", "t", Kind::Delay(v1::Delay::default()), Some(HOUR));
+    let (_stop, stopped) = watch::channel(None);
+    live(bench.executor.shared.clone(), order, admitted, stopped).await;
+    bench.expect("a", State::Accepted).await;
+    let problem = bench.expect("a", State::Failed).await.problem.unwrap();
+    assert_eq!(problem.code, Code::OrderTooLate.number());
     assert_ne!(victim.state(), 'T');
 }
 
