@@ -11,10 +11,12 @@
 //! | [`revert`] | carrying undos out |
 //! | [`message`] | what agent and guard say to each other |
 //! | [`clock`] | CLOCK_BOOTTIME |
+//! | [`hooks`] | what the tests of all this take hold of |
 //! | [`switch`] | when which fault ends |
 //! | [`run`] | the process |
 
 pub mod clock;
+pub mod hooks;
 pub mod message;
 pub mod process;
 pub mod revert;

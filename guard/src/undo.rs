@@ -6,7 +6,7 @@ use std::{fmt, fs, io, path::PathBuf, time::Duration};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
-use crate::{Process, cgroup, command, http};
+use crate::{Process, cgroup, command, hooks, http};
 
 /// One thing to put back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -157,6 +157,7 @@ fn signal_all(processes: &[Process], signal: Signal) -> io::Result<()> {
     let mut outcome = Ok(());
     for process in processes {
         outcome = outcome.and(process.signal(signal).map(drop));
+        hooks::point("mid-revert");
     }
     outcome.map_err(io::Error::from)
 }

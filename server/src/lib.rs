@@ -10,6 +10,9 @@ pub mod app;
 pub mod config;
 pub mod event;
 pub mod fleet;
+// The very same as the guard's, which the server does not depend on.
+#[path = "../../guard/src/hooks.rs"]
+pub mod hooks;
 pub mod listen;
 pub mod operation;
 mod program;

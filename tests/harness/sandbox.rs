@@ -14,6 +14,7 @@ use crate::{Agent, Server, Shop};
 /// One test's own folder. Its path is short, since that of a Unix socket may have 107 bytes at the most.
 pub struct Sandbox {
     folder: TempDir,
+    variables: Vec<(String, String)>,
 }
 
 impl Default for Sandbox {
@@ -52,7 +53,13 @@ impl fmt::Display for Finished {
 impl Sandbox {
     /// A new, empty folder.
     pub fn new() -> Self {
-        Self { folder: tempfile::Builder::new().prefix("kitty-").tempdir().unwrap() }
+        let folder = tempfile::Builder::new().prefix("kitty-").tempdir().unwrap();
+        Self { folder, variables: Vec::new() }
+    }
+
+    /// Gives a variable to every program that is started from here on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((name.to_owned(), value.to_owned()));
     }
 
     /// Its path.
@@ -60,7 +67,8 @@ impl Sandbox {
         self.folder.path()
     }
 
-    /// A program of the project, to be started in this folder without any setting from outside.
+    /// A program of the project, to be started in this folder without any setting from outside, but with
+    /// those of [`Self::set`].
     ///
     /// # Panics
     /// It has not been built.
@@ -72,6 +80,7 @@ impl Sandbox {
                 command.env_remove(name);
             }
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -6,7 +6,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, CpuResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{Process, Undo, clock::boot_time, message::Reverted};
+use chaos_kitty_guard::{Process, Undo, clock::boot_time, hooks, message::Reverted};
 use futures_util::future::FutureExt;
 use rustix::{process::Pid, thread::sched_getaffinity};
 
@@ -66,6 +66,7 @@ impl Cpu {
     async fn burn(&mut self) -> Result<Duration, Problem> {
         let (stressor, _) = self.running.as_mut().ok_or_else(super::out_of_order)?;
         stressor.place(self.target)?;
+        hooks::point("agent-mid-cpu");
         self.in_force = stressor.release(self.hold).await?;
         Ok(self.in_force)
     }

@@ -7,7 +7,7 @@ use chaos_kitty::{
     lease::boot_time,
     v1::{self, DelayResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{Undo, message::Reverted};
+use chaos_kitty_guard::{Undo, hooks, message::Reverted};
 use futures_util::future::FutureExt;
 use rustix::process::Signal;
 use tokio::time::sleep;
@@ -94,6 +94,7 @@ impl Delay {
         cgroup
             .freeze()
             .map_err(|error| Problem::internal(format!("freezing {}: {error}", cgroup.folder.display())))?;
+        hooks::point("agent-mid-freeze");
         let frozen = || cgroup.freezer().is_ok_and(|freezer| freezer == Freezer::Frozen);
         if !comes_about(frozen).await {
             return Err(Problem::new(
@@ -116,6 +117,7 @@ impl Delay {
                 process
                     .signal(Signal::STOP)
                     .map_err(|error| Problem::internal(format!("stopping process {process}: {error}")))?;
+                hooks::point("agent-mid-delay");
             }
             if !comes_about(|| new.iter().all(|process| stands_still(process) || process.has_ended())).await {
                 return Err(Problem::new(

@@ -6,7 +6,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, MemoryResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{Process, Undo, message::Reverted};
+use chaos_kitty_guard::{Process, Undo, hooks, message::Reverted};
 use futures_util::future::FutureExt;
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
@@ -70,6 +70,7 @@ impl Memory {
         let stressor = self.stressor.as_mut().ok_or_else(super::out_of_order)?;
         stressor.place(self.target)?;
         stressor.release(self.hold).await?;
+        hooks::point("agent-mid-memory");
         // What was armed ends the stressor at the deadline, and that ends this wait.
         let (address, took_nanos) = match stressor.hear().await? {
             Said::Resident { address, took_nanos } => (address, took_nanos),

@@ -13,7 +13,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, ScriptResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{CgroupVersion, Process, Undo, message::Reverted};
+use chaos_kitty_guard::{CgroupVersion, Process, Undo, hooks, message::Reverted};
 use futures_util::future::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
@@ -101,6 +101,7 @@ impl Script {
         fs::create_dir(&self.cgroup.folder)
             .and_then(|()| self.cgroup.attach(runner.process().pid))
             .map_err(|error| no_cgroup(&self.cgroup.folder, &error))?;
+        hooks::point("agent-mid-script");
         if let Some(stderr) = runner.take_stderr() {
             self.drained = Some(tokio::spawn(self.output.clone().drain(stderr)));
         }

@@ -15,7 +15,7 @@ use std::{
 
 use chaos_kitty::{Problem, lease::boot_time};
 use chaos_kitty_guard::{
-    Undo,
+    Undo, hooks,
     message::{Answer, Order, Reverted, Why},
     revert,
 };
@@ -359,7 +359,9 @@ impl Keeper {
         for (id, fault) in self.faults.iter_mut().filter(|(_, fault)| !fault.orphan) {
             fault.orphan = true;
             fault.armed = None;
-            fault.put_back(id.clone());
+            if !hooks::without("adoption") {
+                fault.put_back(id.clone());
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use chaos_kitty::{
     lease::boot_time,
     v1::{self, ActionReport, StartAction, action_state::Name as State, end_reason::Name as EndReason},
 };
-use chaos_kitty_guard::{Undo, message::Reverted};
+use chaos_kitty_guard::{Undo, hooks, message::Reverted};
 use futures_util::future::{self, FutureExt};
 use tokio::{sync::watch, time::timeout};
 
@@ -35,6 +35,7 @@ type Stop = watch::Receiver<Option<EndReason>>;
 
 /// Carries an admitted order out, from the look to the last report.
 pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admitted, stop: Stop) {
+    hooks::point("agent-admitted");
     let tenure = Tenure::new(shared.clone(), order.action_id.clone());
     let Admitted { mut fault, subject, journal, duration, begin_by } = admitted;
     let mut life = Life { shared: &shared, order: &order, begin_by, evidence: Vec::new(), stop };
@@ -127,11 +128,13 @@ impl Life<'_> {
         duration: Duration,
         journal: Journal,
     ) -> ActionReport {
+        hooks::point("agent-before-journal");
         let recorded = match Recorded::begin(journal, self.order, prepared.undos.clone()).await {
             Ok(recorded) => recorded,
             Err(problem) => return self.failed(fault, problem),
         };
         let last = self.hold(fault, prepared, subject, duration, &recorded).await;
+        hooks::point("agent-disarmed");
         if last.state() != State::Stuck {
             recorded.over().await;
         }
@@ -149,10 +152,12 @@ impl Life<'_> {
     ) -> ActionReport {
         let latest_end = boot_time() + INJECT_LIMIT + duration;
         let link = &self.shared.link;
+        hooks::point("agent-before-arm");
         let mut armed = match link.arm(&self.order.action_id, prepared.undos, latest_end).await {
             Ok(armed) => armed,
             Err(problem) => return self.failed(fault, problem),
         };
+        hooks::point("agent-armed");
         let (end, in_force) = match self.bring_into_force(fault, &mut armed, duration, recorded).await {
             Err(end) => (end, None),
             Ok(since) => {
@@ -180,9 +185,11 @@ impl Life<'_> {
             reason = stopped(&mut self.stop) => return Err(End::Wanted(reason)),
             injected = within(INJECT_LIMIT, "injecting it", fault.inject(&arm)) => injected.map_err(End::Failed)?,
         };
+        hooks::point("agent-injected");
         armed.deadline(since + duration).await;
         let seen = within(LOOK_LIMIT, "looking whether it took effect", fault.verify()).await;
         self.evidence.append(&mut seen.map_err(End::Failed)?);
+        hooks::point("agent-before-started");
         Ok(since)
     }
 
@@ -191,6 +198,7 @@ impl Life<'_> {
             live.deadline = Some(deadline);
         }
         self.report(State::Started, fault);
+        hooks::point("agent-started");
     }
 
     /// Waits for the end, whatever it is.
@@ -213,12 +221,15 @@ impl Life<'_> {
         end: End,
         in_force: Option<Duration>,
     ) -> ActionReport {
+        hooks::point("agent-before-revert");
         let reverted = match &end {
             // What was put back before it was in force (we hung, the lease ran out) came into force afterwards:
             // once more.
             End::Reverted(reverted) if in_force.is_some_and(|since| since <= reverted.at) => reverted.clone(),
+            End::Reverted(reverted) if hooks::without("second-revert") => reverted.clone(),
             _ => armed.revert().await,
         };
+        hooks::point("agent-reverted");
         let settled = within(LOOK_LIMIT, "looking whether it is put back", fault.settle(&reverted)).await;
         let stuck = stuck(&reverted).or_else(|| match settled {
             Ok(mut seen) => {
@@ -227,6 +238,7 @@ impl Life<'_> {
             }
             Err(problem) => Some(problem),
         });
+        hooks::point("agent-before-disarm");
         armed.disarm().await;
         let reason = match &end {
             End::Reverted(reverted) => reason_of(reverted.why),

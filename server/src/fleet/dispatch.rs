@@ -16,6 +16,7 @@ use chaos_kitty::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{Fleet, node::Node};
+use crate::hooks;
 
 /// An order to start an action.
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ impl Dispatcher {
         let fleet = &self.fleet;
         let node = fleet.node_of(&order.target)?;
         fleet.hear_from(&node).await?;
+        hooks::point("server-before-dispatch");
         // It may have changed hands meanwhile.
         let node = fleet.node_of(&order.target)?;
         fleet.holds(&node, &order.action_id);
@@ -76,6 +78,7 @@ impl Dispatcher {
                     start_within: Some(fleet.settings.start_timeout.into()),
                 }))
         };
+        hooks::point("server-dispatched");
         if left {
             return Ok(());
         }
@@ -136,6 +139,7 @@ impl Fleet {
 
     /// Asks the node to revert an action. False: it is not attached.
     pub(crate) fn stop(&self, node: &str, action_id: &str) -> bool {
+        hooks::point("server-before-stop");
         let stop = StopHeld { action_id: action_id.to_owned(), epoch: self.epoch() };
         self.attached(node).is_some_and(|node| node.send(Kind::Stop(stop)))
     }
@@ -186,6 +190,7 @@ impl Fleet {
 
     /// Reports came in: what they say to be over is held no longer; then they go up.
     pub(super) fn reported(&self, node: &Arc<Node>, reports: Vec<ActionReport>) {
+        hooks::point("server-report");
         {
             let mut live = node.live();
             for report in reports.iter().filter(|report| is_over(report.state())) {

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use chaos_kitty_guard::message::{Answer, Lines, Order, line};
+use chaos_kitty_guard::{
+    hooks,
+    message::{Answer, Lines, Order, line},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::UnixStream,
@@ -43,6 +46,7 @@ impl GuardProcess {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(lock.map_or_else(Stdio::null, Stdio::from))
             .env_clear()
+            .envs(hooks::variables())
             .current_dir("/")
             .spawn()?;
         let pid = child.id().unwrap_or_default();

@@ -1,0 +1,85 @@
+//! For the tests that prove that every fault ends (`tests/torture`): points at which this process dies or
+//! stops, and guarantees that are taken away. Without the feature `test-hooks` all of it is nothing, and no
+//! release has the feature.
+
+#[cfg(all(feature = "test-hooks", not(debug_assertions)))]
+compile_error!("the feature test-hooks is for debug builds: with it a variable can end this program");
+
+/// The variable that names a point: `NAME[:N][=kill|stop]`, the N-th passing (1) and how to end (kill).
+#[cfg(feature = "test-hooks")]
+const CRASH_AT: &str = "KITTY_CRASH_AT";
+
+/// The same for the guard, in the environment of its agent.
+#[cfg(feature = "test-hooks")]
+const GUARD_CRASH_AT: &str = "KITTY_GUARD_CRASH_AT";
+
+/// The variable that names guarantees to take away, comma-separated.
+#[cfg(feature = "test-hooks")]
+const WITHOUT: &str = "KITTY_WITHOUT";
+
+/// Ends or stops this process here if [`CRASH_AT`] says so.
+#[cfg(feature = "test-hooks")]
+pub fn point(name: &str) {
+    use std::sync::atomic::Ordering;
+    if let Some(plan) = plan().filter(|plan| plan.name == name)
+        && plan.passings.fetch_add(1, Ordering::Relaxed) + 1 == plan.at
+    {
+        let _ = rustix::process::kill_process(rustix::process::getpid(), plan.signal);
+        // The signal may be another thread's to take; this one must not run on meanwhile.
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Whether a guarantee is taken away.
+#[cfg(feature = "test-hooks")]
+pub fn without(guarantee: &str) -> bool {
+    std::env::var(WITHOUT).is_ok_and(|names| names.split(',').any(|name| name == guarantee))
+}
+
+/// What the guard, which starts with an empty environment, needs to have hooks.
+#[cfg(feature = "test-hooks")]
+pub fn variables() -> impl Iterator<Item = (&'static str, String)> {
+    let passed_on = [(CRASH_AT, GUARD_CRASH_AT), (WITHOUT, WITHOUT)];
+    passed_on.into_iter().filter_map(|(name, from)| Some((name, std::env::var(from).ok()?)))
+}
+
+#[cfg(feature = "test-hooks")]
+struct Plan {
+    name: String,
+    at: u32,
+    signal: rustix::process::Signal,
+    passings: std::sync::atomic::AtomicU32,
+}
+
+#[cfg(feature = "test-hooks")]
+fn plan() -> Option<&'static Plan> {
+    use rustix::process::Signal;
+    static PLAN: std::sync::LazyLock<Option<Plan>> = std::sync::LazyLock::new(|| {
+        let text = std::env::var(CRASH_AT).ok()?;
+        let (place, how) = text.split_once('=').unwrap_or((&text, "kill"));
+        let (name, at) = place.split_once(':').unwrap_or((place, "1"));
+        Some(Plan {
+            name: name.to_owned(),
+            at: at.parse().ok()?,
+            signal: if how == "stop" { Signal::STOP } else { Signal::KILL },
+            passings: 0.into(),
+        })
+    });
+    PLAN.as_ref()
+}
+
+/// Nothing, in this build.
+#[cfg(not(feature = "test-hooks"))]
+pub const fn point(_: &str) {}
+
+/// Never, in this build.
+#[cfg(not(feature = "test-hooks"))]
+pub const fn without(_: &str) -> bool {
+    false
+}
+
+/// None, in this build.
+#[cfg(not(feature = "test-hooks"))]
+pub fn variables() -> impl Iterator<Item = (&'static str, String)> {
+    std::iter::empty()
+}
