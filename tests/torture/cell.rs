@@ -265,6 +265,7 @@ impl Cell {
                 break;
             }
             if begun.elapsed() > PATIENCE {
+                self.clean().await?;
                 let news = self.orders[0].news.borrow().clone();
                 return Err(format!("afterwards nothing can be done: {news:?}\n{}", self.log()));
             }

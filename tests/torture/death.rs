@@ -61,7 +61,10 @@ impl Death {
                     cell.tear_journal();
                 }
                 cell.restart_agent();
-                return at.into_iter().filter(|at| *at == Role::Server).for_each(|_| signal(server, Signal::CONT));
+                return at
+                    .into_iter()
+                    .filter(|at| *at == Role::Server)
+                    .for_each(|_| signal(server, Signal::CONT));
             }
             Self::StopAgent => signal(agent, Signal::STOP),
             Self::StopGuard => signal(guard, Signal::STOP),

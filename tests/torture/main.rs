@@ -1,7 +1,7 @@
 //! The proof that every fault ends: whatever dies, hangs or is cut off, and whenever it does.
 //!
 //! A test binary of its own, because its cells are many, wait most of the time, and end in figures. `tests/run`
-//! walks through the grid; `tests/run --long` adds random rounds.
+//! walks through the whole grid.
 
 #![allow(
     missing_docs,
@@ -16,6 +16,7 @@ mod cell;
 mod death;
 mod figures;
 mod grid;
+mod guarantees;
 mod host;
 mod observer;
 mod target;
@@ -40,19 +41,22 @@ async fn main() -> ExitCode {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
     // Orphans come to us, so that none escapes the observer.
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
-    let grid: Vec<_> =
-        grid::cases().into_iter().filter(|case| wanted(&format!("the grid: {}", case.name()))).collect();
-    if grid.is_empty() {
+    let all = grid::cases().into_iter().chain(guarantees::cases());
+    let cases: Vec<_> = all.filter(|case| wanted(&format!("torture: {}", case.name()))).collect();
+    if cases.is_empty() {
         return ExitCode::SUCCESS;
     }
-    println!("the grid: {} cells", grid.len());
+    println!("{} cells", cases.len());
     let begun = Instant::now();
     let host = Arc::new(Host::start(None).await);
     let mut figures = Figures::default();
     let mut cells =
-        stream::iter(grid).map(|case| run(case, Arc::clone(&host))).buffer_unordered(SIDE_BY_SIDE);
-    while let Some((name, outcome)) = cells.next().await {
-        figures.take(name, outcome);
+        stream::iter(cases).map(|case| run(case, Arc::clone(&host))).buffer_unordered(SIDE_BY_SIDE);
+    while let Some((case, outcome)) = cells.next().await {
+        match case.without {
+            None => figures.take(case.name(), outcome),
+            Some(_) => figures.take_proof(case.name(), guarantees::judge(outcome)),
+        }
     }
     drop(cells);
     println!("{figures}in {:.0?}", begun.elapsed());
@@ -61,8 +65,8 @@ async fn main() -> ExitCode {
 }
 
 /// Runs a cell on a thread of its own, for much of it is looking around; a panic is its failure.
-async fn run(case: Case, host: Arc<Host>) -> (String, Outcome<Found>) {
+async fn run(case: Case, host: Arc<Host>) -> (Case, Outcome<Found>) {
     let runtime = Handle::current();
     let cell = tokio::task::spawn_blocking(move || runtime.block_on(case.run(host)));
-    (case.name(), cell.await.unwrap_or_else(|_| Err("it panicked".to_owned())))
+    (case, cell.await.unwrap_or_else(|_| Err("it panicked".to_owned())))
 }
