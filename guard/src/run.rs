@@ -24,11 +24,7 @@ use rustix::{
 };
 
 use crate::{
-<<<<<<< HEAD
     CgroupVersion, Process, Undo,
-=======
-    Undo,
->>>>>>> 627c358 (Walk through points and deaths, and count what is left)
     clock::boot_time,
     hooks,
     message::{Answer, Lines, Order, Reverted, Why, line},
@@ -319,18 +315,11 @@ impl Guard {
     }
 
     fn over(&mut self, one: UnderWay) {
-<<<<<<< HEAD
         let UnderWay { due: Due { id, why, repeated, .. }, at, outcomes, .. } = one;
         let again = self.switch.ended(&id, boot_time());
         if !repeated {
             self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
         }
-=======
-        let UnderWay { due: Due { id, why, .. }, at, outcomes, .. } = one;
-        hooks::point("guard-reverted");
-        let again = self.switch.ended(&id);
-        self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
->>>>>>> 627c358 (Walk through points and deaths, and count what is left)
         if let Some(due) = again {
             self.begin(due);
         }

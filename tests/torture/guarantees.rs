@@ -1,30 +1,18 @@
 //! That the grid can fail: with each guarantee taken away, the observer sees what is left.
 
-use crate::{
-    cell::Outcome,
-    death::Death,
-    grid::{Case, POINTS},
-    target::What,
-};
+use crate::{cell::Outcome, death::Death, grid::Case, target::What};
 
-/// A guarantee, the death that needs it, and the point at which it does.
-const GUARANTEES: [(&str, Death, Option<&str>); 5] = [
-    ("guard-revert", Death::KillAgent, None),
-    ("lease", Death::Cut, None),
-    ("adoption", Death::KillGuard, None),
-    ("journal", Death::KillAgentAndGuard, None),
-    ("second-revert", Death::StopAgentAndCut, Some("agent-mid-delay")),
+/// A guarantee, and the death that needs it.
+const GUARANTEES: [(&str, Death); 4] = [
+    ("guard-revert", Death::KillAgent),
+    ("lease", Death::Cut),
+    ("adoption", Death::KillGuard),
+    ("journal", Death::KillAgentAndGuard),
 ];
 
 /// One cell for each.
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |(name, death, at): (&'static str, Death, Option<&str>)| Case {
-        point: at.and_then(|at| POINTS.into_iter().find(|point| point.name == at)),
-        death,
-        last: What::Delay,
-        relays: 0,
-        without: Some(name),
-    };
+    let case = |(name, death)| Case { point: None, death, last: What::Delay, relays: 0, without: Some(name) };
     GUARANTEES.into_iter().map(case).collect()
 }
 

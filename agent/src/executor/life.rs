@@ -226,7 +226,6 @@ impl Life<'_> {
             // What was put back before it was in force (we hung, the lease ran out) came into force afterwards:
             // once more.
             End::Reverted(reverted) if in_force.is_some_and(|since| since <= reverted.at) => reverted.clone(),
-            End::Reverted(reverted) if hooks::without("second-revert") => reverted.clone(),
             _ => armed.revert().await,
         };
         hooks::point("agent-reverted");
