@@ -316,6 +316,7 @@ impl Guard {
 
     fn over(&mut self, one: UnderWay) {
         let UnderWay { due: Due { id, why, repeated, .. }, at, outcomes, .. } = one;
+        hooks::point("guard-reverted");
         let again = self.switch.ended(&id, boot_time());
         if !repeated {
             self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
