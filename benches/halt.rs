@@ -21,7 +21,7 @@ use chaos_kitty::v1::{
 };
 use chaos_kitty_benches::{cpu, run};
 use chaos_kitty_tests::{
-    Agent, Sandbox, Server, eventually,
+    Agent, Sandbox, Server,
     process::{Process, state},
 };
 use futures_util::{StreamExt, stream};
@@ -31,6 +31,7 @@ const FAULTS: usize = 10;
 /// One of each group is left alone.
 const TARGETS: usize = FAULTS + 1;
 const ROUNDS: usize = 5;
+const PATIENCE: Duration = Duration::from_secs(180);
 const GOAL: Duration = Duration::from_secs(2);
 
 fn main() {
@@ -48,7 +49,7 @@ fn main() {
             .buffer_unordered(4)
             .collect()
             .await;
-        eventually("all targets are seen", async || {
+        ready("all targets are seen", async || {
             (server.targets().await.iter().filter(|target| is_ours(target)).count() == AGENTS * TARGETS)
                 .then_some(())
         })
@@ -72,6 +73,16 @@ fn main() {
     });
 }
 
+/// As the tests' `eventually`, with the patience that a hundred agents on one machine need.
+async fn ready(what: &str, condition: impl AsyncFn() -> Option<()>) {
+    let polling = async {
+        while condition().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("waited in vain until {what}"));
+}
+
 fn rule(number: usize) -> String {
     format!("halted-{number}")
 }
@@ -91,30 +102,39 @@ fn sleepers(sandbox: &Sandbox, number: usize) -> Vec<Process> {
     (0..TARGETS).map(start).collect()
 }
 
-/// Has every agent hold its faults.
+/// Has every agent hold its faults. Targets that were let go a moment ago may not be seen as healthy yet, so
+/// what is missing is asked for again.
 async fn hurt(server: &Server) {
-    stream::iter(0..AGENTS)
-        .for_each_concurrent(8, async |number| {
-            let selector = Selector { aggregation_identifier: rule(number), ..Selector::default() };
-            let request = UnleashRequest {
-                action: Some(Action {
-                    duration: Some(Duration::from_secs(600).into()),
-                    kind: Some(Kind::Delay(Delay::default())),
-                }),
-                choice: Some(Choice::Selector(selector)),
-                count: Some(u32::try_from(FAULTS).unwrap()),
-                source: "bench".to_owned(),
-                ..UnleashRequest::default()
-            };
-            server.client().await.unleash(request).await.unwrap();
-        })
-        .await;
-    eventually("all faults are in force", async || {
-        let active = server.active().await;
+    ready("all faults are in force", async || {
+        let active = server.status().await.active;
+        stream::iter(0..AGENTS)
+            .for_each_concurrent(8, async |number| {
+                let rule = rule(number);
+                let held = active.iter().filter(|action| action.aggregation_identifier == rule).count();
+                if held < FAULTS {
+                    // Refused as long as nobody of the group is healthy.
+                    let _ = server.client().await.unleash(pause(rule, FAULTS - held)).await;
+                }
+            })
+            .await;
         let started = active.iter().filter(|action| action.state() == State::Started).count();
         (started == AGENTS * FAULTS).then_some(())
     })
     .await;
+}
+
+fn pause(group: String, count: usize) -> UnleashRequest {
+    let selector = Selector { aggregation_identifier: group, ..Selector::default() };
+    UnleashRequest {
+        action: Some(Action {
+            duration: Some(Duration::from_secs(600).into()),
+            kind: Some(Kind::Delay(Delay::default())),
+        }),
+        choice: Some(Choice::Selector(selector)),
+        count: Some(u32::try_from(count).unwrap()),
+        source: "bench".to_owned(),
+        ..UnleashRequest::default()
+    }
 }
 
 /// How long a halt took, and how many faults it reverted with evidence of it.
