@@ -1,24 +1,21 @@
 //! For the tests that prove that every fault ends (`tests/torture`): points at which this process dies or
-//! stops, and guarantees that are taken away. Without the feature `test-hooks` all of it is nothing, and no
-//! release has the feature.
-
-#[cfg(all(feature = "test-hooks", not(debug_assertions)))]
-compile_error!("the feature test-hooks is for debug builds: with it a variable can end this program");
+//! stops, and guarantees that are taken away. Without the feature `test-hooks`, and in every release whatever its
+//! features, all of it is nothing: with it a variable could end this program.
 
 /// The variable that names a point: `NAME[:N][=kill|stop]`, the N-th passing (1) and how to end (kill).
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 const CRASH_AT: &str = "KITTY_CRASH_AT";
 
 /// The same for the guard, in the environment of its agent.
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 const GUARD_CRASH_AT: &str = "KITTY_GUARD_CRASH_AT";
 
 /// The variable that names guarantees to take away, comma-separated.
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 const WITHOUT: &str = "KITTY_WITHOUT";
 
 /// Ends or stops this process here if [`CRASH_AT`] says so.
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 pub fn point(name: &str) {
     use std::sync::atomic::Ordering;
     if let Some(plan) = plan().filter(|plan| plan.name == name)
@@ -31,19 +28,19 @@ pub fn point(name: &str) {
 }
 
 /// Whether a guarantee is taken away.
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 pub fn without(guarantee: &str) -> bool {
     std::env::var(WITHOUT).is_ok_and(|names| names.split(',').any(|name| name == guarantee))
 }
 
 /// What the guard, which starts with an empty environment, needs to have hooks.
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 pub fn variables() -> impl Iterator<Item = (&'static str, String)> {
     let passed_on = [(CRASH_AT, GUARD_CRASH_AT), (WITHOUT, WITHOUT)];
     passed_on.into_iter().filter_map(|(name, from)| Some((name, std::env::var(from).ok()?)))
 }
 
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 struct Plan {
     name: String,
     at: u32,
@@ -51,7 +48,7 @@ struct Plan {
     passings: std::sync::atomic::AtomicU32,
 }
 
-#[cfg(feature = "test-hooks")]
+#[cfg(all(feature = "test-hooks", debug_assertions))]
 fn plan() -> Option<&'static Plan> {
     use rustix::process::Signal;
     static PLAN: std::sync::LazyLock<Option<Plan>> = std::sync::LazyLock::new(|| {
@@ -69,17 +66,17 @@ fn plan() -> Option<&'static Plan> {
 }
 
 /// Nothing, in this build.
-#[cfg(not(feature = "test-hooks"))]
+#[cfg(not(all(feature = "test-hooks", debug_assertions)))]
 pub const fn point(_: &str) {}
 
 /// Never, in this build.
-#[cfg(not(feature = "test-hooks"))]
+#[cfg(not(all(feature = "test-hooks", debug_assertions)))]
 pub const fn without(_: &str) -> bool {
     false
 }
 
 /// None, in this build.
-#[cfg(not(feature = "test-hooks"))]
+#[cfg(not(all(feature = "test-hooks", debug_assertions)))]
 pub fn variables() -> impl Iterator<Item = (&'static str, String)> {
     std::iter::empty()
 }
