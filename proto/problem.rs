@@ -112,6 +112,8 @@ codes! {
     Tls = 62016, Unauthenticated, 401;
     /// The connection was lost before the answer.
     ConnectionLost = 62017, Unavailable, 503;
+    /// An address or a folder is in use by another program.
+    InUse = 62018, FailedPrecondition, 409;
 
     /// A value is malformed or out of its range.
     InvalidArgument = 63001, InvalidArgument, 400;

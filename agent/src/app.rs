@@ -171,5 +171,6 @@ fn executor_settings(config: &Config, state: &State) -> Result<executor::Setting
         policy: config.policy()?,
         journal: state.journal(),
         lock: Some(state.lock()),
+        put_back: state.put_back().to_vec(),
     })
 }

@@ -36,7 +36,11 @@ pub(crate) fn run(config: &Config, wanted: &Revert) -> Result<ExitCode, Problem>
 /// True: something is left.
 fn revert(state: &State, wanted: &Revert, out: &mut impl Write) -> Result<bool, Problem> {
     let journal = state.journal();
-    let (replayed, left) = match recovery::revert(&journal, wanted.id.as_deref()) {
+    state
+        .put_back()
+        .iter()
+        .for_each(|id| say(out, &format!("reverted {id}: by the guard of the agent that held it")));
+    let (replayed, left) = match recovery::revert(&journal, state.put_back(), wanted.id.as_deref()) {
         Ok(done) => done,
         Err(Trouble::Damaged { path, what, known }) => {
             say(out, &format!("the journal was damaged ({what}) and is set aside as {}", path.display()));
@@ -46,19 +50,20 @@ fn revert(state: &State, wanted: &Revert, out: &mut impl Write) -> Result<bool, 
         }
         Err(trouble) => return Err(unavailable(&trouble)),
     };
-    if let Some(id) = wanted.id.as_deref().filter(|_| replayed.is_empty()) {
-        return Err(Problem::new(Code::NoSuchAction, format!("the journal has no action {id}"))
-            .hint("kitty-agent revert --all puts back whatever was left"));
-    }
-    if replayed.is_empty() {
-        say(out, "nothing was left");
-    }
     for one in &replayed {
         say(out, &outcome(one));
     }
     let stuck = replayed.iter().any(Replayed::is_stuck);
     let begun = recovery::begin(&journal, left);
     begun.map_err(|trouble| unavailable(&trouble))?;
+    let by_the_guard = |id: &&str| state.put_back().iter().any(|done| done == id);
+    if let Some(id) = wanted.id.as_deref().filter(|_| replayed.is_empty()).filter(|id| !by_the_guard(id)) {
+        return Err(Problem::new(Code::NoSuchAction, format!("the journal has no action {id}"))
+            .hint("kitty-agent revert --all puts back whatever was left"));
+    }
+    if replayed.is_empty() && state.put_back().is_empty() {
+        say(out, "nothing was left");
+    }
     Ok(stuck)
 }
 

@@ -42,25 +42,33 @@ pub(crate) struct Seen {
 pub(crate) struct State {
     folder: PathBuf,
     lock: Arc<File>,
+    put_back: Vec<String>,
 }
 
 impl State {
     /// Opens the folder, and makes it where it is missing.
     ///
     /// # Errors
-    /// [`Code::Usage`]: it can not be made or locked, or another agent uses it. While the guard of an agent that is
-    /// gone puts back what was held, it is waited for.
+    /// [`Code::Usage`]: it can not be made or locked. [`Code::InUse`]: another agent uses it. While the guard of an
+    /// agent that is gone puts back what was held, it is waited for.
     pub(crate) fn open(folder: &Path) -> Result<Self, Problem> {
         let failed = |error: io::Error| {
-            Problem::new(Code::Usage, format!("state folder {}: {error}", folder.display()))
+            let in_use = error.kind() == io::ErrorKind::ResourceBusy;
+            let code = if in_use { Code::InUse } else { Code::Usage };
+            Problem::new(code, format!("state folder {}: {error}", folder.display()))
                 .hint("name a folder of this agent's own with --state DIR")
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let path = folder.join(LOCK);
         let lock =
             File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
-        take(&lock).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned(), lock: Arc::new(lock) })
+        let put_back = take(&lock).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned(), lock: Arc::new(lock), put_back })
+    }
+
+    /// Ids of the actions that the guard of an earlier agent has put back since that was gone.
+    pub(crate) fn put_back(&self) -> &[String] {
+        &self.put_back
     }
 
     /// The lock, for the guard to hold too.
@@ -127,37 +135,46 @@ impl State {
     }
 }
 
-/// Takes the lock, and writes down who has it.
-fn take(mut lock: &File) -> io::Result<()> {
+/// Takes the lock, and writes down who has it: one line, behind which our guard writes the ids of what it puts back
+/// after us (see [`chaos_kitty_guard::run`]). Gives those of the one before.
+fn take(mut lock: &File) -> io::Result<Vec<String>> {
     let begun = Instant::now();
     while let Err(error) = flock(lock, FlockOperation::NonBlockingLockExclusive) {
         if error != rustix::io::Errno::WOULDBLOCK {
             return Err(error.into());
         }
         if let Some(holder) = holder(lock)?.filter(|holder| !holder.has_ended()) {
-            return Err(io::Error::other(format!(
+            return Err(in_use(format!(
                 "another agent (process {holder}) uses it, and its guard puts back what it holds"
             )));
         }
         if begun.elapsed() > GUARD_LIMIT {
-            return Err(io::Error::other(
-                "the guard of an agent that is gone is not done with putting back yet",
-            ));
+            return Err(in_use("the guard of an agent that is gone is not done with putting back yet"));
         }
         thread::sleep(LOOK_AGAIN);
     }
+    let put_back = contents(lock)?.lines().skip(1).map(str::to_owned).collect();
     lock.set_len(0)?;
     let own = Process::now(std::process::id()).ok_or_else(|| io::Error::other("/proc is not mounted"))?;
     lock.seek(SeekFrom::Start(0))?;
-    lock.write_all(&serde_json::to_vec(&own)?)
+    lock.write_all(format!("{}\n", serde_json::to_string(&own)?).as_bytes())?;
+    Ok(put_back)
+}
+
+fn in_use(why: impl Into<String>) -> io::Error {
+    io::Error::new(io::ErrorKind::ResourceBusy, why.into())
 }
 
 /// Who wrote last that it has the lock. `None`: somebody is about to.
-fn holder(mut lock: &File) -> io::Result<Option<Process>> {
+fn holder(lock: &File) -> io::Result<Option<Process>> {
+    Ok(contents(lock)?.lines().next().and_then(|line| serde_json::from_str(line).ok()))
+}
+
+fn contents(mut lock: &File) -> io::Result<String> {
     let mut text = String::new();
     lock.seek(SeekFrom::Start(0))?;
     lock.read_to_string(&mut text)?;
-    Ok(serde_json::from_str(&text).ok())
+    Ok(text)
 }
 
 /// Replaces a file so that a crash leaves the old one or the new one.
@@ -189,6 +206,20 @@ mod tests {
         assert!(State::open(&path).is_err_and(|problem| problem.message.contains("another agent")));
         drop(first);
         State::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_a_guard_wrote_behind_its_agent_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        assert_eq!(state.put_back(), [""; 0]);
+        // As the guard's standard output.
+        let mut guards = state.lock().try_clone().unwrap();
+        drop(state);
+        guards.write_all(b"a\nb\n").unwrap();
+        drop(guards);
+        assert_eq!(State::open(folder.path()).unwrap().put_back(), ["a", "b"]);
+        assert_eq!(State::open(folder.path()).unwrap().put_back(), [""; 0]);
     }
 
     #[test]

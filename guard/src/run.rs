@@ -2,6 +2,7 @@
 //! standard input.
 
 use std::{
+    collections::BTreeSet,
     io,
     os::fd::{AsFd, OwnedFd},
     path::PathBuf,
@@ -48,6 +49,7 @@ pub fn run() -> io::Result<()> {
         let ready = guard.wait()?;
         guard.turn(ready);
     }
+    guard.leave_word();
     Ok(())
 }
 
@@ -94,8 +96,12 @@ struct Guard {
     out: Vec<u8>,
     /// The agent is gone, or does not hear us.
     deaf: bool,
+    /// The agent injects nothing any more.
+    gone: bool,
     /// Everything is being put back for the last time.
     ending: bool,
+    /// Ids of what was put back, all of it, after the agent was gone.
+    put_back: BTreeSet<String>,
 }
 
 /// The slow undos of that action are over.
@@ -108,6 +114,8 @@ struct UnderWay {
     /// `None`: the local ones are over, and the slow ones run.
     local: Option<Local>,
     outcomes: Vec<Outcome>,
+    /// Nothing can be injected after it.
+    for_good: bool,
 }
 
 /// Which descriptors have something to say.
@@ -135,7 +143,9 @@ impl Guard {
             lines: Lines::default(),
             out: Vec::new(),
             deaf: false,
+            gone: false,
             ending: false,
+            put_back: BTreeSet::new(),
             socket,
         })
     }
@@ -181,7 +191,7 @@ impl Guard {
         // What is due comes before anything else.
         self.begin_due();
         if ready.agent_gone || self.agent.is_none() {
-            self.end(Why::AgentGone);
+            self.agent_is_gone();
         }
         if ready.signal {
             drain(&self.signals);
@@ -206,7 +216,14 @@ impl Guard {
         hooks::point("guard-before-revert");
         let undos: &[Undo] = if hooks::without("guard-revert") { &[] } else { &due.undos };
         let local = Local::begin(undos);
-        self.under_way.push(UnderWay { due, at: boot_time(), local: Some(local), outcomes: Vec::new() });
+        let (at, outcomes, for_good) = (boot_time(), Vec::new(), self.gone);
+        self.under_way.push(UnderWay { due, at, local: Some(local), outcomes, for_good });
+    }
+
+    /// Its process has ended, or is about to: the other end of the socket is closed.
+    fn agent_is_gone(&mut self) {
+        self.gone = true;
+        self.end(Why::AgentGone);
     }
 
     /// Puts everything back, and then ends.
@@ -225,11 +242,11 @@ impl Guard {
         let mut bytes = [0; 4096];
         loop {
             match rustix::io::read(&self.socket, &mut bytes) {
-                Ok(0) => return self.end(Why::AgentGone),
+                Ok(0) => return self.agent_is_gone(),
                 Ok(count) => self.lines.push(&bytes[..count]),
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
-                Err(_) => return self.end(Why::AgentGone),
+                Err(_) => return self.agent_is_gone(),
             }
         }
         loop {
@@ -315,9 +332,14 @@ impl Guard {
     }
 
     fn over(&mut self, one: UnderWay) {
-        let UnderWay { due: Due { id, why, repeated, .. }, at, outcomes, .. } = one;
+        let UnderWay { due: Due { id, why, repeated, .. }, at, outcomes, for_good, .. } = one;
         hooks::point("guard-reverted");
         let again = self.switch.ended(&id, boot_time());
+        if for_good && outcomes.iter().all(|outcome| outcome.failure.is_none()) {
+            self.put_back.insert(id.clone());
+        } else {
+            self.put_back.remove(&id);
+        }
         if !repeated {
             self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
         }
@@ -341,9 +363,17 @@ impl Guard {
                 Ok(count) => drop(self.out.drain(..count)),
                 Err(Errno::AGAIN) => return,
                 Err(Errno::INTR) => {}
-                Err(_) => self.end(Why::AgentGone),
+                Err(_) => self.agent_is_gone(),
             }
         }
+    }
+
+    /// Writes what was put back for good behind the agent's own words in the lock on its state folder, which is our
+    /// standard output, so that the next agent does not do it again. At the very end: a disk may keep us waiting.
+    fn leave_word(&self) {
+        let lines: String = self.put_back.iter().map(|id| format!("{id}\n")).collect();
+        // Whoever does not find it puts back once more, which does no harm to what is still as it was.
+        drop(io::Write::write_all(&mut io::stdout(), lines.as_bytes()));
     }
 }
 

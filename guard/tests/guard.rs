@@ -3,7 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic, reason = "tests: a panic is how they fail")]
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     net::Shutdown,
     os::{
         fd::OwnedFd,
@@ -71,10 +71,15 @@ impl Guard {
     }
 
     fn with_lease(lease: Duration) -> Self {
+        Self::with(lease, Stdio::null())
+    }
+
+    fn with(lease: Duration, stdout: Stdio) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(PATIENCE)).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_kitty-guard"))
             .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(stdout)
             .spawn()
             .unwrap();
         let answers = BufReader::new(ours.try_clone().unwrap());
@@ -243,6 +248,28 @@ fn an_agent_that_closes_the_socket_is_gone_and_the_guard_puts_back_and_ends() {
     guard.socket.shutdown(Shutdown::Both).unwrap();
     eventually("it goes on", || victim.state() != 'T');
     guard.ended();
+}
+
+#[test]
+fn what_is_put_back_after_an_agents_end_is_written_down_and_what_failed_or_may_be_injected_still_is_not() {
+    let cases: [(fn(&mut Guard), &str); 2] = [
+        (|guard| guard.socket.shutdown(Shutdown::Both).unwrap(), "a\n"),
+        // Not understood: the agent is there.
+        (|guard| guard.socket.write_all(b"no json\n").unwrap(), ""),
+    ];
+    for (end, written) in cases {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut guard = Guard::with(HOUR, Stdio::from(file.try_clone().unwrap()));
+        guard.arm("a", Vec::new(), HOUR);
+        let fails = Undo::Run { argv: vec!["/bin/false".to_owned()], limit: Duration::from_secs(1) };
+        guard.arm("b", vec![fails], HOUR);
+        end(&mut guard);
+        guard.ended();
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, written);
+    }
 }
 
 #[test]

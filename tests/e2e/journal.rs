@@ -246,6 +246,71 @@ async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until
     .await;
 }
 
+#[tokio::test]
+async fn what_is_stuck_is_listed_with_its_commands_by_a_server_that_knows_nothing_of_it_or_has_given_it_up() {
+    for knows in [false, true] {
+        let sandbox = Sandbox::new();
+        let server = sandbox.server(&["--lease", "2s"]).await;
+        let (mouse, vole) = (Mouse::start(&sandbox, "mouse"), Mouse::start(&sandbox, "vole"));
+        let flags = ["--process", mouse.name.as_str(), "--process", vole.name.as_str()];
+        let mut agent = sandbox.agent(&server, "a", &flags).await;
+        for target in [mouse.target(), vole.target()] {
+            begin(&server, &target, Kind::Delay(v1::Delay::default())).await;
+        }
+        kill_both(&mut agent);
+        drop(agent);
+        // The record of the second one is lost, as if it had never been written.
+        let text = fs::read_to_string(records(&sandbox)).unwrap();
+        let first = text.split_inclusive('\n').next().unwrap();
+        fs::write(records(&sandbox), first).unwrap();
+        let server = if knows {
+            eventually("its lease is over", async || server.active().await.is_empty().then_some(())).await;
+            server
+        } else {
+            drop(server);
+            sandbox.server(&["--store", "new.db"]).await
+        };
+        let _agent = sandbox.agent(&server, "a", &flags).await;
+        let command = format!("kill -CONT {}", mouse.child.id());
+        eventually("it is shown", async || {
+            let shown = sandbox.kittyctl(&server.address(), &["status"]).stdout;
+            (shown.contains("1 STUCK") && shown.contains(&command)).then_some(())
+        })
+        .await;
+        let active = server.active().await;
+        let [stuck] = &active[..] else { panic!("{active:?}") };
+        let problem = stuck.problem.as_ref().unwrap();
+        assert!(problem.message.contains("line 2: it is missing"), "{problem:?}");
+        assert!(mouse.is_still() && vole.is_still(), "nothing is guessed at");
+        for mouse in [&mouse, &vole] {
+            kill_process(Pid::from_raw(mouse.child.id().try_into().unwrap()).unwrap(), Signal::CONT).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_guard_put_back_after_its_agents_death_is_not_put_back_again_by_the_next_one() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let mouse = Mouse::start(&sandbox, "mouse");
+    let flags = ["--process", mouse.name.as_str()];
+    let mut agent = sandbox.agent(&server, "a", &flags).await;
+    begin(&server, &mouse.target(), Kind::Delay(v1::Delay::default())).await;
+    agent.process.kill();
+    wait_for("the guard lets it go on", || !mouse.is_still());
+    // Somebody else's doing, of which no revert of ours may know.
+    let told = revert(&sandbox, &["another-action"]);
+    assert!(told.code == 1 && told.stdout.contains("by the guard"), "{told}");
+    let pid = Pid::from_raw(mouse.child.id().try_into().unwrap()).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    wait_for("it stands still", || mouse.is_still());
+    drop(agent);
+    let agent = sandbox.agent(&server, "a", &flags).await;
+    server.target(&mouse.target()).await;
+    assert!(mouse.is_still(), "{}", agent.process.stderr());
+    kill_process(pid, Signal::CONT).unwrap();
+}
+
 /// An agent in a mount namespace of its own, with its state on a small file system; gone when it ends.
 fn on_a_small_disk(sandbox: &Sandbox, server: &Server, rule: &str) -> Process {
     fs::create_dir(sandbox.path().join("disk")).unwrap();

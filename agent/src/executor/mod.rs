@@ -54,6 +54,8 @@ pub struct Settings {
     pub journal: PathBuf,
     /// The lock on the state folder; the guard holds it too, until everything is put back.
     pub lock: Option<Arc<File>>,
+    /// Ids of the actions that the guard of an earlier agent has put back.
+    pub put_back: Vec<String>,
 }
 
 impl Settings {

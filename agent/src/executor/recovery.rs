@@ -8,7 +8,9 @@ use chaos_kitty::{
     v1::{self, ActionReport, action_state::Name as State},
 };
 
-use super::Executor;
+use uuid::Uuid;
+
+use super::{Executor, Settings};
 use crate::{
     host::boot_id,
     journal::{
@@ -24,14 +26,20 @@ const TRY_AGAIN: Duration = Duration::from_secs(5);
 /// What a person runs on the host when something is left.
 const REVERT: &str = "kitty-agent revert --all";
 
-/// Puts back what was left, and records what could not be: that stays in the journal. Blocks. For whoever holds
-/// the lock on the state folder.
+/// Puts back what was left, and records what could not be: that stays in the journal. What the guard has `put_back`
+/// already is left alone: it may be somebody else's doing by now. Blocks. For whoever holds the lock on the state
+/// folder.
 ///
 /// # Errors
 /// Nothing was put back: see [`Trouble`]. What is put back while the journal can not be written is put back
 /// again next time, which does no harm.
-pub(crate) fn revert(journal: &Path, only: Option<&str>) -> Result<(Vec<Replayed>, Vec<Held>), Trouble> {
-    let left = folder::look(journal)?;
+pub(crate) fn revert(
+    journal: &Path,
+    put_back: &[String],
+    only: Option<&str>,
+) -> Result<(Vec<Replayed>, Vec<Held>), Trouble> {
+    let mut left = folder::look(journal)?;
+    left.retain(|held| !put_back.contains(&held.id));
     let (wanted, mut left): (Vec<_>, Vec<_>) =
         left.into_iter().partition(|held| only.is_none_or(|id| held.id == id));
     let replayed = replay(wanted, &boot_id());
@@ -63,10 +71,10 @@ impl Executor {
     }
 
     async fn try_to_recover(&self) -> Result<(), Trouble> {
-        let folder = self.shared.settings.journal.clone();
+        let Settings { journal: folder, put_back, .. } = self.shared.settings.clone();
         let path = folder.clone();
         let recovered = tokio::task::spawn_blocking(move || {
-            let (replayed, left) = revert(&folder, None)?;
+            let (replayed, left) = revert(&folder, &put_back, None)?;
             let records = begin(&folder, left)?;
             let journal = Journal::start(records)
                 .map_err(|error| Trouble::Unavailable { path: folder.clone(), error })?;
@@ -94,6 +102,9 @@ impl Executor {
         let mut state = self.shared.state();
         if let Trouble::Damaged { known, .. } = &trouble {
             state.stuck = known.iter().map(|held| of_damaged(held, &problem)).collect();
+            if known.is_empty() {
+                state.stuck = vec![unnamed(&problem)];
+            }
         }
         state.journal = Err(problem);
     }
@@ -139,6 +150,18 @@ fn of_damaged(held: &Held, problem: &Problem) -> ActionReport {
         held.commands()
     ));
     report(held, problem)
+}
+
+/// Of a damaged journal that names nothing any more: somebody must look all the same.
+fn unnamed(problem: &Problem) -> ActionReport {
+    ActionReport {
+        action_id: Uuid::now_v7().to_string(),
+        target_id: "journal".to_owned(),
+        state: State::Stuck.into(),
+        problem: Some(Problem { code: Code::Stuck, ..problem.clone() }.into()),
+        at: Some(Timestamp::now()),
+        ..ActionReport::default()
+    }
 }
 
 fn report(held: &Held, problem: Problem) -> ActionReport {

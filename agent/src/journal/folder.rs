@@ -9,7 +9,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::record::{self, Entry, Held};
+use super::{
+    count::{self, Count},
+    record::{self, Contents, Entry, Held},
+};
 
 const RECORDS: &str = "records";
 const DRAFT: &str = "records.new";
@@ -51,21 +54,31 @@ pub enum Trouble {
 pub fn look(folder: &Path) -> Result<Vec<Held>, Trouble> {
     make(folder).map_err(unavailable(folder))?;
     if let Some(path) = set_aside(folder, DAMAGED).map_err(unavailable(folder))?.into_iter().next() {
-        return Err(damaged(path));
+        return Err(damaged(folder, path));
     }
     let path = folder.join(RECORDS);
-    let bytes = match fs::read(&path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        other => other.map_err(unavailable(&path))?,
-    };
-    let contents = record::read(&bytes);
+    let contents = read(folder, &path).map_err(unavailable(&path))?;
     if contents.damage.is_none() {
         return Ok(contents.held);
     }
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let aside = folder.join(format!("{DAMAGED}{}", since.as_nanos()));
-    fs::rename(&path, &aside).and_then(|()| sync(folder)).map_err(unavailable(&path))?;
-    Err(damaged(aside))
+    let renamed = match fs::rename(&path, &aside) {
+        // All of it is gone.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => File::create(&aside).map(drop),
+        other => other,
+    };
+    renamed.and_then(|()| sync(folder)).map_err(unavailable(&path))?;
+    Err(damaged(folder, aside))
+}
+
+/// One that is not there is empty.
+fn read(folder: &Path, path: &Path) -> io::Result<Contents> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        other => other?,
+    };
+    Ok(record::read(&bytes, count::read(folder)))
 }
 
 /// Lets faults be injected again after a journal was set aside; the file stays, under another name. Gives what
@@ -76,10 +89,11 @@ pub fn look(folder: &Path) -> Result<Vec<Held>, Trouble> {
 pub fn clear(folder: &Path) -> io::Result<Vec<Held>> {
     let mut known = Vec::new();
     for path in set_aside(folder, DAMAGED)? {
-        known.extend(record::read(&fs::read(&path)?).held);
+        known.extend(record::read(&fs::read(&path)?, 0).held);
         let name = path.file_name().unwrap_or_default().to_string_lossy().replace(DAMAGED, CLEARED);
         fs::rename(&path, folder.join(name))?;
     }
+    count::forget(folder)?;
     sync(folder)?;
     Ok(known)
 }
@@ -93,12 +107,13 @@ fn unavailable(path: &Path) -> impl FnOnce(io::Error) -> Trouble {
     move |error| Trouble::Unavailable { path, error }
 }
 
-fn damaged(path: PathBuf) -> Trouble {
-    let (what, known) = match fs::read(&path).map(|bytes| record::read(&bytes)) {
+fn damaged(folder: &Path, path: PathBuf) -> Trouble {
+    let (what, known) = match read(folder, &path) {
         Ok(contents) => (contents.damage.map(|damage| damage.to_string()), contents.held),
         Err(error) => (Some(error.to_string()), Vec::new()),
     };
-    Trouble::Damaged { path, what: what.unwrap_or_else(|| "it was".to_owned()), known }
+    // What was missed before the host was started again can not be told any more.
+    Trouble::Damaged { path, what: what.unwrap_or_else(|| "lines of it are missing".to_owned()), known }
 }
 
 /// Files in the folder whose name begins so, oldest first.
@@ -123,6 +138,7 @@ fn sync(folder: &Path) -> io::Result<()> {
 pub struct Records {
     folder: PathBuf,
     file: File,
+    count: Count,
     /// Up to here everything was acknowledged.
     bytes: u64,
     next: u64,
@@ -140,7 +156,9 @@ impl Records {
         make(folder)?;
         let held: BTreeMap<_, _> = held.into_iter().map(|one| (one.id.clone(), one)).collect();
         let file = File::options().create(true).append(true).open(folder.join(RECORDS))?;
-        let mut begun = Self { folder: folder.to_owned(), file, bytes: 0, next: 1, held, stale: false };
+        let count = Count::open(folder)?;
+        let mut begun =
+            Self { folder: folder.to_owned(), file, count, bytes: 0, next: 1, held, stale: false };
         begun.rewrite()?;
         Ok(begun)
     }
@@ -178,14 +196,16 @@ impl Records {
             record::write(&mut lines, number, entry)?;
         }
         let durable = entries.iter().any(|entry| self.is_durable(entry));
-        let written = self.file.write_all(&lines).and_then(|()| match durable {
-            true => self.file.sync_data(),
-            false => Ok(()),
-        });
+        let next = self.next + entries.len() as u64;
+        let written = self
+            .file
+            .write_all(&lines)
+            .and_then(|()| if durable { self.file.sync_data() } else { Ok(()) })
+            .and_then(|()| self.count.set(next - 1));
         match written {
             Ok(()) => {
                 self.bytes += lines.len() as u64;
-                self.next += entries.len() as u64;
+                self.next = next;
                 Ok(())
             }
             Err(error) => {
@@ -213,6 +233,7 @@ impl Records {
     fn rewrite(&mut self) -> io::Result<()> {
         if self.held.is_empty() {
             // Needs no room on the disk.
+            self.count.set(0)?;
             self.file.set_len(0)?;
             (self.bytes, self.next, self.stale) = (0, 1, false);
             return Ok(());
@@ -226,9 +247,11 @@ impl Records {
         file.write_all(&lines)?;
         file.sync_all()?;
         let file = File::options().append(true).open(&draft)?;
+        self.count.set(0)?;
         fs::rename(&draft, self.folder.join(RECORDS))?;
         (self.file, self.bytes, self.stale) = (file, lines.len() as u64, false);
         self.next = self.held.len() as u64 + 1;
+        self.count.set(self.next - 1)?;
         sync(&self.folder)
     }
 }

@@ -93,8 +93,8 @@ pub fn write(line: &mut Vec<u8>, number: u64, entry: &Entry) -> std::io::Result<
     Ok(())
 }
 
-/// Reads a journal, whatever it is.
-pub fn read(bytes: &[u8]) -> Contents {
+/// Reads a journal, whatever it is, of which so many lines were acknowledged.
+pub fn read(bytes: &[u8], acknowledged: u64) -> Contents {
     let mut reader = Reader { expected: 1, contents: Contents::default() };
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
     let (whole, tail) = bytes.split_at(end);
@@ -105,11 +105,15 @@ pub fn read(bytes: &[u8]) -> Contents {
     }
     // Written, but for its end: the entry is as good as any. Followed by another byte: that byte was its end.
     if entry(tail).is_ok() {
-        reader.take(line + 1, tail);
+        line += 1;
+        reader.take(line, tail);
     } else if let Some((_, rest)) = tail.split_last()
         && entry(rest).is_ok()
     {
         reader.damaged(line + 1, "its end is another one than was written");
+    }
+    if reader.expected <= acknowledged {
+        reader.damaged(line + 1, "it is missing, and whatever followed it");
     }
     reader.contents
 }

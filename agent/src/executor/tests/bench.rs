@@ -25,6 +25,9 @@ use crate::{
     policy::Policy,
 };
 
+/// What the guard of an earlier agent has put back, where the journal tells of it.
+pub(super) const PUT_BACK: &str = "put back";
+
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -133,8 +136,14 @@ impl Bench {
         let known = subjects.clone();
         let find = move |id: &str| known.lock().unwrap().get(id).cloned();
         let journal = folder.path().join("journal");
-        let settings =
-            Settings { guard: guard(), max_held: 3, journal, lock: None, policy: Policy::default() };
+        let settings = Settings {
+            guard: guard(),
+            max_held: 3,
+            journal,
+            lock: None,
+            policy: Policy::default(),
+            put_back: vec![PUT_BACK.to_owned()],
+        };
         let (executor, reports) = Executor::new(settings, Box::new(find));
         executor.recover().await;
         eventually("the guard is up", || executor.shared.link.is_up()).await;

@@ -8,7 +8,7 @@ use chaos_kitty::{
 };
 use chaos_kitty_guard::Undo;
 
-use super::bench::{Bench, HOUR, Victim, eventually};
+use super::bench::{Bench, HOUR, PUT_BACK, Victim, eventually};
 use crate::{
     host::boot_id,
     journal::{
@@ -54,6 +54,32 @@ async fn what_an_earlier_agent_left_is_put_back_before_anything_is_admitted() {
     bench.offer(victim.subject("t"));
     bench.delay("b", "t", Duration::from_millis(20));
     bench.started("b").await;
+}
+
+#[tokio::test]
+async fn what_the_guard_had_put_back_is_left_as_somebody_else_has_made_it_since() {
+    let victim = Victim::start();
+    victim.signal(rustix::process::Signal::STOP);
+    eventually("it stands still", || victim.state() == 'T').await;
+    let go_on = Undo::Continue { processes: vec![victim.process()] };
+    let bench = Bench::after(vec![held(PUT_BACK, vec![go_on])]).await;
+    assert_eq!(victim.state(), 'T');
+    assert!(folder::look(&bench.journal()).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_journal_of_which_everything_is_gone_is_stuck_too() {
+    let bench = Bench::after(vec![held("a", Vec::new())]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal");
+    drop(Records::begin(&journal, vec![held("a", Vec::new())]).unwrap());
+    fs::write(journal.join("records"), "").unwrap();
+    assert!(bench.executor.held().is_empty());
+    let bench = Bench::on(folder).await;
+    let stuck = bench.executor.held();
+    assert_eq!((stuck.len(), stuck[0].state()), (1, State::Stuck));
+    let hint = &stuck[0].problem.as_ref().unwrap().hint;
+    assert!(hint.contains("kitty-agent revert --clear"), "{hint}");
 }
 
 #[tokio::test]

@@ -106,3 +106,48 @@ fn a_file_that_takes_no_more_refuses_and_loses_nothing() {
     records.append(vec![hold("d")]).unwrap();
     assert_eq!(ids(&look(folder.path()).unwrap()), ["b", "d"]);
 }
+
+#[test]
+fn lines_that_are_gone_from_the_end_are_damage_until_a_person_clears_it() {
+    let one = || {
+        let folder = tempfile::tempdir().unwrap();
+        let mut records = Records::begin(folder.path(), vec![held("a")]).unwrap();
+        records.append(vec![hold("b")]).unwrap();
+        folder
+    };
+    let cut = |folder: &Path, lines: usize| {
+        let text = fs::read_to_string(folder.join(RECORDS)).unwrap();
+        let kept: String = text.split_inclusive('\n').take(lines).collect();
+        fs::write(folder.join(RECORDS), kept).unwrap();
+    };
+    let gone = |folder: &Path, _: usize| fs::remove_file(folder.join(RECORDS)).unwrap();
+    for (destroy, lines, left) in
+        [(&cut as &dyn Fn(&Path, usize), 1, &["a"][..]), (&cut, 0, &[]), (&gone, 0, &[])]
+    {
+        let folder = one();
+        let path = folder.path();
+        destroy(path, lines);
+        for _ in 0..2 {
+            let Err(Trouble::Damaged { what, known, .. }) = look(path) else { panic!("it was trusted") };
+            assert_eq!(what, format!("line {}: it is missing, and whatever followed it", lines + 1));
+            assert_eq!(ids(&known), left);
+        }
+        assert_eq!(ids(&clear(path).unwrap()), left);
+        assert!(look(path).unwrap().is_empty());
+        Records::begin(path, Vec::new()).unwrap().append(vec![hold("c")]).unwrap();
+        assert_eq!(ids(&look(path).unwrap()), ["c"]);
+    }
+}
+
+#[test]
+fn whoever_is_killed_while_it_is_written_anew_leaves_no_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records = Records::begin(folder.path(), vec![held("a"), held("b")]).unwrap();
+    records.append(vec![over("b")]).unwrap();
+    records.append(vec![hold("c")]).unwrap();
+    // Between the rename and the new count: there are fewer lines than before.
+    records.count.set(0).unwrap();
+    drop(Records::begin(folder.path(), look(folder.path()).unwrap()).unwrap());
+    records.count.set(0).unwrap();
+    assert_eq!(ids(&look(folder.path()).unwrap()), ["a", "c"]);
+}

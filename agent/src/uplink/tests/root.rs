@@ -142,6 +142,7 @@ pub(super) fn node(id: &str, server: &std::path::Path) -> Node {
         journal: "/no/such".into(),
         lock: None,
         policy: Policy::default(),
+        put_back: Vec::new(),
     };
     let (executor, news) = Executor::new(settings, Box::new(|_| None));
     let reports = Arc::new(Reports::new(news));
