@@ -42,6 +42,30 @@ pub type Client = ChaosClient<Channel>;
 /// [`Code::NotReachable`] when nothing answers, [`Code::Tls`] when a certificate is not accepted,
 /// [`Code::Usage`] when the TLS files can not be used.
 pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem> {
+    let transport = transport(endpoint, tls)?;
+    let channel = match endpoint {
+        Endpoint::Unix(path) => {
+            let path = path.clone();
+            let connector = tower::service_fn(move |_: Uri| {
+                let path = path.clone();
+                async move { connect_unix(&path).await.map(TokioIo::new) }
+            });
+            transport.connect_with_connector(connector).await
+        }
+        Endpoint::Tcp { .. } => transport.connect().await,
+    };
+    channel.map(client).map_err(|error| unreachable_problem(endpoint, &error))
+}
+
+/// Whether an address and files can be dialled with at all, for who tries for as long as it runs.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn check(endpoint: &Endpoint, tls: &TlsFiles) -> Result<(), Problem> {
+    transport(endpoint, tls).map(drop)
+}
+
+fn transport(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Transport, Problem> {
     let transport = match endpoint {
         Endpoint::Unix(_) => Transport::from_static("http://localhost"),
         Endpoint::Tcp { .. } => Transport::from_shared(endpoint.to_string())
@@ -53,25 +77,12 @@ pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem
         .tcp_keepalive(Some(Duration::from_secs(10)))
         .initial_stream_window_size(limits::STREAM_WINDOW)
         .initial_connection_window_size(limits::CONNECTION_WINDOW);
-    let channel = match endpoint {
-        Endpoint::Unix(path) => {
-            let path = path.clone();
-            let connector = tower::service_fn(move |_: Uri| {
-                let path = path.clone();
-                async move { connect_unix(&path).await.map(TokioIo::new) }
-            });
-            transport.connect_with_connector(connector).await
-        }
-        Endpoint::Tcp { tls: false, .. } => transport.connect().await,
-        Endpoint::Tcp { tls: true, .. } => {
-            let config = tls_config(tls)?;
-            let transport = transport.tls_config(config).map_err(|error| {
-                Problem::new(Code::Usage, format!("TLS files can not be used: {}", chain(&error)))
-            })?;
-            transport.connect().await
-        }
-    };
-    channel.map(client).map_err(|error| unreachable_problem(endpoint, &error))
+    if !matches!(endpoint, Endpoint::Tcp { tls: true, .. }) {
+        return Ok(transport);
+    }
+    transport
+        .tls_config(tls_config(tls)?)
+        .map_err(|error| Problem::new(Code::Usage, format!("TLS files can not be used: {}", chain(&error))))
 }
 
 /// The service's client over a channel that somebody else made.

@@ -46,7 +46,8 @@ impl LocalSocket {
     /// gone is replaced; one where somebody listens, and any other file, are left alone.
     ///
     /// # Errors
-    /// [`Code::Usage`]: the path is taken, too long, or can not be written.
+    /// [`Code::InUse`]: somebody listens there. [`Code::Usage`]: the path is another file's, too long, or can not be
+    /// written.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -54,7 +55,8 @@ impl LocalSocket {
         let failed = |hint: &'static str| {
             move |error: io::Error| {
                 let what = format!("listening on unix:{}: {error}", path.display());
-                Problem::new(Code::Usage, what).hint(hint)
+                let in_use = error.kind() == io::ErrorKind::AddrInUse;
+                Problem::new(if in_use { Code::InUse } else { Code::Usage }, what).hint(hint)
             }
         };
         let taken = failed("end the program that listens there, or name another path with --listen");

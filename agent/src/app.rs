@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use chaos_kitty::{Code, Problem, notify::Notify, telemetry};
+use chaos_kitty::{Code, Problem, client, notify::Notify, telemetry};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -76,6 +76,8 @@ impl Drop for AbortOnDrop {
 impl Agent {
     async fn start(config: &Config) -> Result<Self, Problem> {
         let args = &config.args;
+        let endpoint = args.endpoint()?;
+        client::check(&endpoint, &args.tls())?;
         let state = Arc::new(State::open(&args.state_folder())?);
         let agent_id = state.agent_id(args.name.as_deref(), &host_name())?;
         let host = args.host.clone().unwrap_or_else(|| agent_id.clone());
@@ -104,7 +106,7 @@ impl Agent {
         let leave = CancellationToken::new();
         let types = platforms.types().iter().map(|name| (*name).to_owned()).collect();
         let uplink = Uplink {
-            endpoint: args.endpoint()?,
+            endpoint,
             tls: args.tls(),
             presence: Presence { agent_id, host, labels: args.label_map(), platforms: types },
             executor: executor.clone(),

@@ -21,14 +21,19 @@ struct Finding {
     needed_for: &'static str,
 }
 
-/// Prints the table, and what policy forbids. The exit code is 1 when no fault could be injected.
+/// Prints the table, and what policy forbids. The exit code is 1 when no fault could be injected, and 2 when that is
+/// the policy's own fault.
 pub(crate) fn run(config: &Config) -> ExitCode {
     let findings = findings(config);
     let able = findings.iter().take(ESSENTIAL).all(|finding| finding.seen.is_ok());
     let policy = config.policy();
     // Nowhere to print to is no reason for another exit code.
     let _ = print(&findings).and_then(|()| print_policy(&policy));
-    if able && policy.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match policy {
+        Err(problem) => problem.code.exit().into(),
+        Ok(_) if able => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+    }
 }
 
 /// The first so many findings are needed for any fault at all.

@@ -30,7 +30,8 @@ const CONNECTIONS_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the runtime's own threads may take.
 const RUNTIME_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs the program as it is told, and says how it ends: 0 done, 1 it failed, 2 it was told nonsense.
+/// Runs the program as it is told, and says how it ends: 0 done, 1 it failed, 2 it was told nonsense, whether that
+/// is found on the command line or by trying.
 pub fn main() -> ExitCode {
     let config = match Config::load() {
         Ok(config) => config,
@@ -47,7 +48,7 @@ pub fn main() -> ExitCode {
     let Err(problem) = outcome else { return ExitCode::SUCCESS };
     // Nowhere to print to is no reason for another exit code.
     let _ = writeln!(io::stderr(), "kittyd: {problem}");
-    ExitCode::FAILURE
+    problem.code.exit().into()
 }
 
 fn check(config: &Config) -> Result<(), Problem> {

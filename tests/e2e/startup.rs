@@ -69,13 +69,13 @@ fn files_of_somebody_else_are_refused_and_left_as_they_are() {
     let precious = sandbox.path().join("precious");
     fs::write(&precious, "do not touch").unwrap();
     let foreign = UnixListener::bind(sandbox.path().join("foreign.ipc")).unwrap();
-    for flags in [
-        ["--listen", "unix:precious", "--store", "kitty.db"],
-        ["--listen", "unix:foreign.ipc", "--store", "kitty.db"],
-        ["--listen", "unix:kitty.ipc", "--store", "precious"],
+    for (flags, code) in [
+        (["--listen", "unix:precious", "--store", "kitty.db"], 2),
+        (["--listen", "unix:foreign.ipc", "--store", "kitty.db"], 1),
+        (["--listen", "unix:kitty.ipc", "--store", "precious"], 1),
     ] {
         let refused = kittyd(&sandbox, &flags);
-        assert_eq!(refused.code, 1, "{flags:?}: {refused}");
+        assert_eq!(refused.code, code, "{flags:?}: {refused}");
         assert!(refused.stderr.starts_with("kittyd: 6"), "{refused}");
     }
     assert_eq!(fs::read_to_string(&precious).unwrap(), "do not touch");
@@ -178,8 +178,49 @@ fn flags_go_over_variables_and_variables_over_the_file() {
 fn plain_tcp_for_others_is_refused_unless_it_is_wanted() {
     let sandbox = Sandbox::new();
     let refused = kittyd(&sandbox, &["--listen", "http://0.0.0.0:0"]);
-    assert_eq!(refused.code, 1, "{refused}");
+    assert_eq!(refused.code, 2, "{refused}");
     assert!(refused.stderr.contains("--insecure") && refused.stderr.contains("--tls-cert"), "{refused}");
+}
+
+#[tokio::test]
+async fn nonsense_that_is_found_only_by_trying_ends_either_program_with_2_and_what_is_in_use_with_1() {
+    let sandbox = Sandbox::new();
+    let file = |name: &str, text: &str| fs::write(sandbox.path().join(name), text).unwrap();
+    file("no.pem", "no certificate");
+    file("policy.toml", "max_cpu = 'much'");
+    file("rules.toml", "[[process]]\nname = 'x'\ncommand_line = '('\n");
+    let server = sandbox.server(&[]).await;
+    let tcp = server.tcp().await;
+    let _agent = sandbox.agent(&server, "a", &[]).await;
+    let https = "https://127.0.0.1:0";
+    for (program, flags, code) in [
+        ("kittyd", &["--listen", https, "--tls-cert", "no.pem"][..], 2),
+        ("kittyd", &["--listen", https, "--tls-cert", "no.pem", "--tls-key", "no.pem"], 2),
+        ("kittyd", &["--listen", https, "--tls-cert", "gone.pem", "--tls-key", "gone.pem"], 2),
+        ("kittyd", &["--listen", "unix:b.ipc", "--tls-cert", "no.pem", "--tls-key", "no.pem"], 2),
+        ("kittyd", &["--listen", "unix:no/folder/b.ipc"], 2),
+        ("kittyd", &["--listen", "unix:b.ipc", "--otlp-endpoint", "not an address"], 2),
+        ("kittyd", &["--listen", &tcp], 1),
+        ("kitty-agent", &["--state", "b", "--listen", "http://127.0.0.1:0"], 2),
+        ("kitty-agent", &["--state", "b", "--listen", "unix:b.ipc", "--listen-group", "no-such-group"], 2),
+        ("kitty-agent", &["--state", "b", "--policy", "policy.toml"], 2),
+        ("kitty-agent", &["check", "--state", "b", "--policy", "policy.toml"], 2),
+        ("kitty-agent", &["--state", "b", "--policy", "gone.toml"], 2),
+        ("kitty-agent", &["--state", "b", "--config", "rules.toml"], 2),
+        ("kitty-agent", &["--state", "b", "--server", "https://127.0.0.1:9"], 2),
+        ("kitty-agent", &["--state", "b", "--server", "https://127.0.0.1:9", "--tls-ca", "gone.pem"], 2),
+        ("kitty-agent", &["--state", "no.pem"], 2),
+        ("kitty-agent", &["--state", "a.state"], 1),
+        ("kitty-agent", &["--state", "b", "--listen", "unix:a.ipc"], 1),
+    ] {
+        let mut command = sandbox.command(program);
+        let refused = sandbox.finish({
+            command.args(flags);
+            command
+        });
+        assert_eq!(refused.code, code, "{program} {flags:?}: {refused}");
+        assert!(flags[0] == "check" || refused.stderr.contains(": 6"), "{flags:?}: {refused}");
+    }
 }
 
 #[tokio::test]

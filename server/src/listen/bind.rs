@@ -56,7 +56,8 @@ async fn one(endpoint: &Endpoint, acceptor: Option<&TlsAcceptor>) -> Result<Boun
         Endpoint::Tcp { host, port, tls } => (host, *port, *tls),
     };
     let failed = |error: io::Error| {
-        Problem::new(Code::Usage, format!("listening on {endpoint}: {error}"))
+        let code = if error.kind() == io::ErrorKind::AddrInUse { Code::InUse } else { Code::Usage };
+        Problem::new(code, format!("listening on {endpoint}: {error}"))
             .hint("end the program that listens there, or name another address with --listen")
     };
     let listener = TcpListener::bind((host.as_str(), port)).await.map_err(failed)?;

@@ -68,7 +68,8 @@ impl Listeners {
     /// Binds all addresses, or none.
     ///
     /// # Errors
-    /// [`chaos_kitty::Code::Usage`]: an address is taken, not allowed, or the TLS files can not be used.
+    /// [`chaos_kitty::Code::InUse`]: an address is taken. [`chaos_kitty::Code::Usage`]: one is not allowed, or can not
+    /// be had, or the TLS files can not be used.
     pub async fn bind(settings: &Settings) -> Result<Self, Problem> {
         bind::raise_descriptor_limit();
         let bound = bind::all(settings).await?;
