@@ -13,6 +13,7 @@ mod architecture;
 mod cli;
 mod full_disk;
 mod guard;
+mod halt;
 mod journal;
 mod jvm;
 mod listeners;
