@@ -27,5 +27,6 @@ mod restart;
 mod startup;
 mod stream;
 mod systemd;
+mod telemetry;
 mod tls;
 mod worker;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem, Timestamp,
+    Code, Problem, Timestamp, telemetry,
     v1::{
         Action, ActionStatus, Target, UnleashRequest, action::Kind, action_kind::Name,
         action_state::Name as State,
@@ -19,6 +19,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use tokio::{sync::watch, time::timeout};
+use tracing::Instrument;
 use uuid::Uuid;
 
 use super::{
@@ -52,6 +53,15 @@ impl Actions {
     /// # Errors
     /// Nothing was admitted: the request is malformed, nothing fits it, or safety refuses all of it.
     pub async fn unleash(&self, request: UnleashRequest, traceparent: String) -> Result<Updates, Problem> {
+        let span = tracing::info_span!("unleash");
+        telemetry::continue_from(&span, &traceparent);
+        // Orders are the span's children, or the caller's where nobody keeps spans.
+        let own = span.in_scope(telemetry::traceparent);
+        let traceparent = if own.is_empty() { traceparent } else { own };
+        self.carry_out(request, &traceparent).instrument(span).await
+    }
+
+    async fn carry_out(&self, request: UnleashRequest, traceparent: &str) -> Result<Updates, Problem> {
         let whom = validate::whom(&request)?;
         let mut action = validate::action(request.action, self.longest)?;
         if let Some(Kind::Script(run)) = &mut action.kind {
@@ -73,7 +83,7 @@ impl Actions {
         }
         self.record(&admitted).await?;
         let followed: Vec<_> =
-            admitted.into_iter().map(|entry| follow(self.order(entry, &action, &traceparent))).collect();
+            admitted.into_iter().map(|entry| follow(self.order(entry, &action, traceparent))).collect();
         let refused: Vec<_> =
             refused.into_iter().map(|(target, problem)| refusal(&target, &action, source, problem)).collect();
         let all = stream::iter(refused).chain(stream::select_all(followed));
