@@ -120,7 +120,7 @@ async fn of_more_connections_than_there_is_room_for_the_last_are_turned_away() {
     let socket = sandbox.path().join("chaos_kitty.ipc");
     eventually("kittyd listens", async || UnixStream::connect(&socket).await.ok()).await;
     let mut all = Vec::new();
-    for _ in 0..60 {
+    for _ in 0..80 {
         all.push(unix(&sandbox).await);
     }
     let mut last = all.pop().unwrap();
@@ -138,4 +138,31 @@ async fn of_more_connections_than_there_is_room_for_the_last_are_turned_away() {
     .await;
     assert!(served.starts_with("HTTP/1.1 200"), "{served}");
     drop(process);
+}
+
+#[tokio::test]
+async fn an_agent_costs_the_server_one_descriptor_and_a_worker_whose_end_is_seen_two() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let descriptors = || {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", server.process.pid())).unwrap();
+        let names: Vec<_> = links
+            .filter_map(|link| std::fs::read_link(link.unwrap().path()).ok())
+            .map(|path| path.display().to_string())
+            .collect();
+        let pidfds = names.iter().filter(|name| name.contains("pidfd")).count();
+        (pidfds, names.iter().filter(|name| name.starts_with("socket:")).count())
+    };
+    let before = descriptors();
+    assert_eq!(before.0, 0);
+    let _agent = sandbox.agent(&server, "web-1", &[]).await;
+    // Those who asked whether it is there have hung up.
+    let settled = async |expected| {
+        eventually("only those who stay are connected", async || (descriptors() == expected).then_some(()))
+            .await;
+    };
+    settled((0, before.1 + 1)).await;
+    let _shop = sandbox.shop("till", &server.address()).await;
+    server.target("till").await;
+    settled((1, before.1 + 2)).await;
 }

@@ -7,7 +7,6 @@ use std::{
 
 use chaos_kitty::{
     Code, Problem, limits,
-    peer::Peer,
     v1::{ActionReport, Hello, RevertAll, Unlatch, Welcome, event, server_message::Kind},
 };
 use tokio::sync::oneshot;
@@ -21,6 +20,7 @@ use super::{
     node::Node,
     session::refusal,
 };
+use crate::listen::WatchedPeer;
 
 /// How long an attached node may take to answer a Ping before another of its id takes its place.
 const CONTEST: Duration = Duration::from_secs(2);
@@ -31,7 +31,7 @@ const SANE_EPOCH: u64 = 1 << 62;
 /// A node that wants to be attached. Its Hello has been checked.
 pub(super) struct Newcomer {
     pub(super) hello: Hello,
-    pub(super) process: Option<Arc<Peer>>,
+    pub(super) process: Option<WatchedPeer>,
     pub(super) mailbox: Arc<Mailbox>,
 }
 

@@ -44,7 +44,7 @@ impl Fleet {
             (event::Kind::AgentLeft(node.view(0)), message)
         });
         let ended = how == Departure::ProcessEnded
-            || node.peer.as_ref().is_some_and(|process| process.ended_within(Duration::ZERO));
+            || node.process.as_ref().is_some_and(|peer| peer.process.ended_within(Duration::ZERO));
         if ended && node.is_worker() {
             self.ended(node);
         } else if how == Departure::Goodbye && !holding {
@@ -56,7 +56,7 @@ impl Fleet {
 
     /// Watches a lost node's process until it is known to have ended, or its lease is over.
     async fn linger(self: Arc<Self>, node: Arc<Node>, over_by: Instant) {
-        let process = node.peer.as_ref().filter(|_| node.is_worker());
+        let process = node.process.as_ref().map(|peer| &peer.process);
         if let Some(process) = process
             && matches!(tokio::time::timeout(CLOSING, process.ended()).await, Ok(Ok(())))
         {

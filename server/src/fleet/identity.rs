@@ -1,11 +1,10 @@
 //! Who a node is: what its Hello claims, what the socket knows, and the one target that a worker is. Pure.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use chaos_kitty::{
     Code, Problem,
     hello::{TEXT_BYTES, check_hello},
-    peer::Peer,
     v1::{Hello, Target, action_kind::Name as Kind, agent_role::Name as Role, target_health::State},
 };
 
@@ -31,7 +30,7 @@ pub(super) fn identify(
             if !hello.path.is_empty() {
                 return Err(broken("the first Hello of a stream is its peer's own, and has no path"));
             }
-            let seen = peer.unix.as_deref();
+            let seen = peer.unix;
             hello.verified = seen.is_some();
             hello.start_time = seen.map_or(0, |seen| seen.start_time);
             if let Some(seen) = seen {
@@ -122,11 +121,6 @@ pub(super) fn same_process(older: &Hello, newer: &Hello) -> bool {
         && older.start_time == newer.start_time
 }
 
-/// The peer's process, where it is a direct one.
-pub(super) fn process_of(peer: &PeerInfo, relay: Option<&str>) -> Option<Arc<Peer>> {
-    relay.is_none().then(|| peer.unix.clone()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use chaos_kitty::limits;
@@ -165,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn over_a_unix_socket_the_pid_is_the_sockets_word_and_not_the_claim() {
         let (one, _two) = tokio::net::UnixStream::pair().unwrap();
-        let peer = PeerInfo { unix: Peer::of(&one).map(Arc::new), ..PeerInfo::default() };
+        let peer = PeerInfo { unix: chaos_kitty::peer::Peer::of(&one), ..PeerInfo::default() };
         let target = worker_target(&identify(hello(), "", None, &peer).unwrap()).unwrap();
         assert_eq!(target.pids, [std::process::id()]);
         assert!(target.incarnation.starts_with(&format!("{}:", std::process::id())));

@@ -8,7 +8,6 @@ use std::{
 
 use chaos_kitty::{
     Timestamp,
-    peer::Peer,
     v1::{Agent, Hello, PlatformProblem, ServerMessage, agent_role::Name as Role, server_message::Kind},
 };
 use tokio::{
@@ -17,6 +16,7 @@ use tokio::{
 };
 
 use super::{lease::LeaseClock, mailbox::Mailbox};
+use crate::listen::WatchedPeer;
 
 /// A node, from its Hello until it is gone or attaches anew (which makes another `Node`).
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub struct Node {
     /// Of this attachment.
     pub connection_id: u32,
     pub(super) connected_at: SystemTime,
-    /// The process at the other end of its own Unix socket.
-    pub(super) peer: Option<Arc<Peer>>,
+    /// A worker's process, where it is at the other end of a Unix socket.
+    pub(super) process: Option<WatchedPeer>,
     mailbox: Arc<Mailbox>,
     /// Wakes those who wait for the answer to a renewal.
     pub(super) answered: Notify,
@@ -65,7 +65,7 @@ impl Node {
     pub(super) fn new(
         hello: Hello,
         connection_id: u32,
-        peer: Option<Arc<Peer>>,
+        process: Option<WatchedPeer>,
         mailbox: Arc<Mailbox>,
         lease: Duration,
     ) -> Self {
@@ -87,7 +87,7 @@ impl Node {
             hello,
             connection_id,
             connected_at: SystemTime::now(),
-            peer,
+            process,
             mailbox,
             answered: Notify::new(),
             calls: Arc::default(),

@@ -8,18 +8,21 @@ use std::{
 
 use chaos_kitty::{
     Code, Problem,
-    v1::{AgentMessage, Goodbye, Hello, Refusal, ServerMessage, agent_message::Kind, server_message},
+    v1::{
+        AgentMessage, Goodbye, Hello, Refusal, ServerMessage, agent_message::Kind, agent_role::Name as Role,
+        server_message,
+    },
 };
 
 use super::{
     Fleet,
     attach::{Attached, Newcomer},
     departure::Departure,
-    identity::{broken, identify, process_of},
+    identity::{broken, identify},
     mailbox::Mailbox,
     node::Node,
 };
-use crate::listen::PeerInfo;
+use crate::listen::{PeerInfo, WatchedPeer};
 
 /// Nodes behind one stream.
 const CARRIED: usize = 20_000;
@@ -153,8 +156,8 @@ impl Session {
         }
         let hello = identify(hello, address, relay, &self.peer)?;
         let id = hello.agent_id.clone();
-        let newcomer =
-            Newcomer { hello, process: process_of(&self.peer, relay), mailbox: self.mailbox.clone() };
+        let process = if relay.is_none() { self.process_of(&hello) } else { None };
+        let newcomer = Newcomer { hello, process, mailbox: self.mailbox.clone() };
         match self.fleet.attach(newcomer)? {
             Attached::Now(node) => {
                 self.nodes.insert(id.clone(), node);
@@ -168,6 +171,19 @@ impl Session {
             self.own = Some(id);
         }
         Ok(())
+    }
+
+    /// The peer's process, if it is a worker: its target ends with it. Agents' targets do not, and a fleet of them
+    /// is to cost one descriptor each.
+    fn process_of(&self, hello: &Hello) -> Option<WatchedPeer> {
+        if hello.role() != Role::Worker {
+            return None;
+        }
+        self.peer.watch().unwrap_or_else(|error| {
+            tracing::warn!(node = hello.agent_id, %error, "the end of a worker's process will not be seen");
+            self.fleet.losses.add("workers_not_watched", 1);
+            None
+        })
     }
 
     fn refuse(&self, address: &str, problem: Problem) {

@@ -30,11 +30,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TRIES: u32 = 3;
 
-/// How many connections an address takes, of which each costs so many descriptors, so that a flood on it leaves
-/// the others open. A fleet that comes by one address alone finds nearly all descriptors there.
-pub(super) fn connections_of(descriptors_each: usize, listeners: usize) -> usize {
+/// How many connections an address takes, so that a flood on it leaves the others open. A fleet that comes by one
+/// address alone finds nearly all descriptors there.
+pub(super) fn connections_of(listeners: usize) -> usize {
     let kept = RESERVE + KEPT * listeners.saturating_sub(1);
-    (bind::descriptor_limit().saturating_sub(kept) / descriptors_each).clamp(1, CONNECTIONS)
+    bind::descriptor_limit().saturating_sub(kept).clamp(1, CONNECTIONS)
 }
 
 pub(super) struct Acceptor {
@@ -61,8 +61,9 @@ impl Acceptor {
                 accepted = accept(&bound.socket) => accepted,
             };
             match (accepted, Arc::clone(&places).try_acquire_owned()) {
-                (Ok((stream, peer)), Ok(place)) => {
+                (Ok((stream, mut peer)), Ok(place)) => {
                     trouble.over();
+                    peer.places = Some(Arc::clone(&places));
                     self.spawn(stream, peer, &bound.socket, place);
                 }
                 (Ok(_), Err(_)) => {
@@ -111,7 +112,7 @@ async fn accept(socket: &Socket) -> io::Result<(Stream, PeerInfo)> {
     match socket {
         Socket::Unix(socket) => {
             let (stream, _) = socket.listener.accept().await?;
-            let peer = PeerInfo { unix: Peer::of(&stream).map(Arc::new), ..PeerInfo::default() };
+            let peer = PeerInfo { unix: Peer::of(&stream), ..PeerInfo::default() };
             Ok((Stream::Unix(stream), peer))
         }
         Socket::Tcp(listener, acceptor) => {

@@ -66,7 +66,7 @@ async fn one(endpoint: &Endpoint, acceptor: Option<&TlsAcceptor>) -> Result<Boun
     Ok(Bound { address, socket: Socket::Tcp(listener, acceptor.filter(|_| tls).cloned()) })
 }
 
-/// As many descriptors as the system gives: each connection takes one or two.
+/// As many descriptors as the system gives: each connection takes one, and a worker of this machine another.
 pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
@@ -81,14 +81,6 @@ pub(super) fn descriptor_limit() -> usize {
 }
 
 impl Socket {
-    /// Of a connection. One from this machine takes a pidfd besides its own.
-    pub(super) fn descriptors_each(&self) -> usize {
-        match self {
-            Self::Unix(_) => 2,
-            Self::Tcp(..) => 1,
-        }
-    }
-
     pub(super) fn acceptor(&self) -> Option<Arc<TlsAcceptor>> {
         match self {
             Self::Tcp(_, acceptor) => acceptor.clone().map(Arc::new),

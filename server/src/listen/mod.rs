@@ -11,11 +11,18 @@ mod losses;
 mod tests;
 mod tls;
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
-use chaos_kitty::{Problem, endpoint::Endpoint, peer::Peer};
-use tokio::time::timeout;
+use chaos_kitty::{
+    Problem,
+    endpoint::Endpoint,
+    peer::{Peer, Watched},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::losses::Losses;
@@ -25,13 +32,37 @@ use self::{accept::Acceptor, bind::Bound};
 #[derive(Clone, Debug, Default)]
 pub struct PeerInfo {
     /// The process behind a Unix socket, where the kernel can say.
-    pub unix: Option<Arc<Peer>>,
+    pub unix: Option<Peer>,
     /// The address of a TCP peer. `None`: it came over a Unix socket.
     pub tcp: Option<SocketAddr>,
     /// Whether the connection is encrypted.
     pub tls: bool,
     /// The names in the certificate that a TLS client presented, comma-separated. `None`: it presented none.
     pub tls_subject: Option<String>,
+    /// What its address has left. `None`: nobody counts.
+    pub(crate) places: Option<Arc<Semaphore>>,
+}
+
+/// The process behind a connection, whose end is seen. It takes a connection's place at its address, since it
+/// takes a descriptor as one does.
+#[derive(Debug)]
+pub struct WatchedPeer {
+    /// The process.
+    pub process: Watched,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl PeerInfo {
+    /// Looks out for the end of the process behind a Unix socket from now on.
+    ///
+    /// # Errors
+    /// There is no descriptor to spare for it.
+    pub fn watch(&self) -> io::Result<Option<WatchedPeer>> {
+        let Some(peer) = self.unix else { return Ok(None) };
+        let place = self.places.clone().map(Semaphore::try_acquire_owned).transpose();
+        let place = place.map_err(|_| io::Error::other("all connections of its address are in use"))?;
+        Ok(Some(WatchedPeer { process: peer.watch()?, _place: place }))
+    }
 }
 
 /// Where to listen, and under which conditions.
@@ -95,8 +126,7 @@ impl Listeners {
                 abort: abort.clone(),
                 losses: Arc::clone(&self.losses),
             };
-            let most = accept::connections_of(bound.socket.descriptors_each(), listeners);
-            tracker.spawn(acceptor.run(bound, most));
+            tracker.spawn(acceptor.run(bound, accept::connections_of(listeners)));
         }
         stop.cancelled().await;
         tracker.close();

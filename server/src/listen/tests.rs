@@ -278,3 +278,16 @@ async fn tls_files_that_can_not_be_used_are_named() {
         assert!(error.contains(expected), "{error} does not say {expected}");
     }
 }
+
+#[tokio::test]
+async fn whoever_is_watched_takes_a_place_at_its_address_and_gives_it_back() {
+    let (one, _two) = UnixStream::pair().unwrap();
+    let places = Some(Arc::new(Semaphore::new(1)));
+    let peer = PeerInfo { unix: Peer::of(&one), places, ..PeerInfo::default() };
+    let watched = peer.watch().unwrap().unwrap();
+    assert_eq!(watched.process.peer.pid, std::process::id());
+    assert!(peer.watch().is_err());
+    drop(watched);
+    assert!(peer.watch().unwrap().is_some());
+    assert!(PeerInfo::default().watch().unwrap().is_none());
+}

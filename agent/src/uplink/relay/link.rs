@@ -9,7 +9,7 @@ use std::{
 
 use chaos_kitty::{
     Code, Problem, limits,
-    peer::Peer,
+    peer::{Peer, Watched},
     v1::{AgentMessage, Hello, ServerMessage, agent_message::Kind as Up},
 };
 use futures_util::Stream;
@@ -36,12 +36,12 @@ pub(super) struct Handle {
     down: mpsc::Sender<ServerMessage>,
     cause: oneshot::Sender<Problem>,
     ended: CancellationToken,
-    peer: Option<Arc<Peer>>,
+    peer: Option<Arc<Watched>>,
 }
 
 impl Handle {
     /// With the half that the neighbour reads from.
-    pub(super) fn new(peer: Option<Arc<Peer>>) -> (Self, Received) {
+    pub(super) fn new(peer: Option<Arc<Watched>>) -> (Self, Received) {
         let (down, messages) = mpsc::channel(DOWN);
         let (cause, end) = oneshot::channel();
         let ended = CancellationToken::new();
@@ -99,11 +99,11 @@ impl Drop for Received {
 /// `live` counts the streams of the connection.
 pub(super) async fn accept(
     relay: Arc<Relay>,
-    peer: Option<Arc<Peer>>,
+    peer: Option<Arc<Watched>>,
     mut stream: Streaming<AgentMessage>,
     live: watch::Sender<usize>,
 ) -> Result<Received, Problem> {
-    let hello = vouched(first_hello(&mut stream).await?, peer.as_deref());
+    let hello = vouched(first_hello(&mut stream).await?, peer.as_ref().map(|watched| watched.peer));
     let is_ready = async { relay.ready.subscribe().wait_for(|ready| *ready).await.map(drop) };
     timeout(READY_TIMEOUT, is_ready).await.map_err(|_| away())?.map_err(|_| away())?;
     tracing::info!(node = hello.agent_id, pid = hello.pid, "a neighbour attaches");
@@ -137,7 +137,7 @@ async fn first_hello(stream: &mut Streaming<AgentMessage>) -> Result<Hello, Prob
 }
 
 /// What a process says of itself is replaced by what the socket says of it.
-fn vouched(hello: Hello, peer: Option<&Peer>) -> Hello {
+fn vouched(hello: Hello, peer: Option<Peer>) -> Hello {
     let (pid, start_time) = peer.map(|peer| (peer.pid, peer.start_time)).unwrap_or_default();
     Hello { pid, start_time, verified: peer.is_some(), ..hello }
 }
@@ -171,7 +171,7 @@ async fn forward((messages, up): Upward) -> Result<(), mpsc::error::SendError<Ag
 }
 
 /// Never, where the process is not known.
-async fn process_end(peer: Option<&Peer>) {
+async fn process_end(peer: Option<&Watched>) {
     match peer {
         Some(peer) if peer.ended().await.is_ok() => {}
         _ => std::future::pending().await,

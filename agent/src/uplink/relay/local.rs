@@ -4,7 +4,7 @@ use std::{convert::Infallible, fs, io, path::Path, sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Code, Problem, limits,
-    peer::Peer,
+    peer::Watched,
     socket::LocalSocket,
     v1::{
         self,
@@ -102,7 +102,7 @@ pub(crate) async fn serve(local: LocalSocket, relay: Arc<Relay>) -> Infallible {
 
 /// One connection, until it closes or has been without a stream for too long.
 async fn connection(stream: UnixStream, relay: Arc<Relay>) {
-    let peer = Peer::of(&stream).map(Arc::new);
+    let peer = Watched::of(&stream).map(Arc::new);
     let (live, mut streams) = watch::channel(0);
     let service = ChaosServer::new(Neighbour { relay, peer, live })
         .max_decoding_message_size(limits::MESSAGE_BYTES)
@@ -140,7 +140,7 @@ async fn unused(streams: &mut watch::Receiver<usize>) {
 /// The service for one connection.
 struct Neighbour {
     relay: Arc<Relay>,
-    peer: Option<Arc<Peer>>,
+    peer: Option<Arc<Watched>>,
     live: watch::Sender<usize>,
 }
 

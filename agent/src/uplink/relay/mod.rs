@@ -17,7 +17,7 @@ use std::{
 
 use chaos_kitty::{
     Code, Problem,
-    peer::Peer,
+    peer::Watched,
     v1::{AgentMessage, Hello, ServerMessage},
 };
 use tokio::sync::{mpsc, watch};
@@ -92,7 +92,7 @@ impl Relay {
     }
 
     /// A neighbour's stream is accepted: from now on the server can reach it.
-    fn attach(&self, hello: Hello, peer: Option<Arc<Peer>>) -> Result<(Link, Received, Upward), Problem> {
+    fn attach(&self, hello: Hello, peer: Option<Arc<Watched>>) -> Result<(Link, Received, Upward), Problem> {
         let mut inner = self.inner();
         let up = inner.up.clone().ok_or_else(away)?;
         inner.last += 1;
