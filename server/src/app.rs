@@ -183,7 +183,9 @@ async fn next_change(
         match watch.next().await {
             Some(Ok(event)) => {
                 let change = match event.kind.clone() {
-                    Some(event::Kind::TargetAdded(target)) => RosterChange::Upserted(Arc::new(target)),
+                    Some(event::Kind::TargetAdded(target) | event::Kind::TargetChanged(target)) => {
+                        RosterChange::Upserted(Arc::new(target))
+                    }
                     Some(event::Kind::TargetRemoved(target)) => RosterChange::Removed(target.id),
                     _ => return None,
                 };
@@ -195,7 +197,8 @@ async fn next_change(
         }
     }
     // Watched before it is listed, so that nothing is missed in between.
-    let watch = bus.watch(&["target_added".to_owned(), "target_removed".to_owned()]).ok()?;
+    let kinds = ["target_added", "target_changed", "target_removed"].map(str::to_owned);
+    let watch = bus.watch(&kinds).ok()?;
     let all = fleet.roster(&Selector::default()).ok()?;
     Some((RosterChange::All(all), Some(watch)))
 }

@@ -29,6 +29,7 @@ pub const KINDS: &[&str] = &[
     "operation_changed",
     "halted",
     "resumed",
+    "target_changed",
 ];
 
 /// Where events are published and watched.
@@ -125,6 +126,7 @@ const fn index(kind: &Kind) -> usize {
         Kind::OperationChanged(_) => 6,
         Kind::Halted(_) => 7,
         Kind::Resumed(_) => 8,
+        Kind::TargetChanged(_) => 9,
     }
 }
 

@@ -61,8 +61,10 @@ pub(super) enum Change {
     Added,
     /// Another life of the target, the earlier one is over.
     Reborn(Arc<Target>),
-    /// The same target, seen anew.
-    Updated,
+    /// The same target in the same life, with something else said of it.
+    Changed,
+    /// Nothing.
+    Same,
 }
 
 /// A group as the safety rules see it.
@@ -103,8 +105,9 @@ impl Roster {
             return Err(known.target.agent_id.clone());
         }
         let change = match known {
+            Some(Entry { target: known, reachable: true }) if *known == target => Change::Same,
             Some(Entry { target: known, reachable: true }) if known.incarnation == target.incarnation => {
-                Change::Updated
+                Change::Changed
             }
             Some(Entry { target: known, reachable: true }) => Change::Reborn(known.clone()),
             _ => Change::Added,

@@ -60,7 +60,8 @@ impl Fleet {
                 }
             };
             match outcome {
-                Ok(Change::Updated) => {}
+                Ok(Change::Same) => {}
+                Ok(Change::Changed) => self.tell_changed(target),
                 Ok(Change::Added) => self.tell_added(target),
                 Ok(Change::Reborn(before)) => {
                     self.tell_removed(before);
@@ -108,6 +109,11 @@ impl Fleet {
     fn tell_added(&self, target: Arc<Target>) {
         let message = || format!("target {} is there", target.id);
         self.bus.publish_with(|| (event::Kind::TargetAdded(Target::clone(&target)), message()));
+    }
+
+    fn tell_changed(&self, target: Arc<Target>) {
+        let message = || format!("target {} has changed", target.id);
+        self.bus.publish_with(|| (event::Kind::TargetChanged(Target::clone(&target)), message()));
     }
 
     fn tell_removed(&self, target: Arc<Target>) {

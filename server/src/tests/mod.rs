@@ -7,6 +7,7 @@ mod halt;
 mod late;
 mod load;
 mod relay;
+mod targets;
 
 use std::{sync::Arc, time::Duration};
 

@@ -65,6 +65,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::AgentJoined(_) => "agent_joined",
         Kind::AgentLeft(_) => "agent_left",
         Kind::TargetAdded(_) => "target_added",
+        Kind::TargetChanged(_) => "target_changed",
         Kind::TargetRemoved(_) => "target_removed",
         Kind::Action(_) => "action",
         Kind::OperationRound(_) => "operation_round",

@@ -122,9 +122,12 @@ fn a_group_is_as_large_as_it_was_within_the_window() {
 #[test]
 fn a_recycled_pid_is_another_life_of_the_target() {
     let (mut roster, now) = roster(&[target("worker/a/1", "a", "g")]);
-    let again = Target { incarnation: "1:2".to_owned(), ..Target::clone(&target("worker/a/1", "a", "g")) };
+    let mut again =
+        Target { incarnation: "1:2".to_owned(), ..Target::clone(&target("worker/a/1", "a", "g")) };
     assert!(matches!(roster.upsert(Arc::new(again.clone()), now), Ok(Change::Reborn(_))));
-    assert_eq!(roster.upsert(Arc::new(again), now), Ok(Change::Updated));
+    assert_eq!(roster.upsert(Arc::new(again.clone()), now), Ok(Change::Same));
+    again.labels.insert("rack".to_owned(), "7".to_owned());
+    assert_eq!(roster.upsert(Arc::new(again), now), Ok(Change::Changed));
 }
 
 proptest! {
