@@ -11,7 +11,8 @@ const BUFFER: usize = 256;
 const YIELD_AT: usize = 32 * 1024;
 
 /// See the module.
-pub(crate) struct SmallCodec<T, U>(PhantomData<fn() -> (T, U)>);
+#[derive(Debug)]
+pub struct SmallCodec<T, U>(PhantomData<fn() -> (T, U)>);
 
 impl<T, U> Default for SmallCodec<T, U> {
     fn default() -> Self {

@@ -21,7 +21,7 @@
 mod action;
 pub mod backoff;
 pub mod client;
-mod codec;
+pub mod codec;
 pub mod endpoint;
 pub mod hello;
 pub mod lease;

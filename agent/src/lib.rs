@@ -24,6 +24,9 @@ use std::{
 
 use chaos_kitty::Problem;
 
+#[cfg(any(test, fuzzing))]
+pub use uplink::fuzz::server_messages;
+
 /// Runs the program as its command line says.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);

@@ -10,6 +10,13 @@ pub mod app;
 pub mod config;
 pub mod event;
 pub mod fleet;
+#[cfg(any(test, fuzzing))]
+#[allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a server that does not start has nothing to be fed"
+)]
+pub mod fuzz;
 // The very same as the guard's, which the server does not depend on.
 #[path = "../../guard/src/hooks.rs"]
 pub mod hooks;

@@ -9,6 +9,9 @@
 //! | `relay` | workers and other agents on the local socket |
 
 mod fence;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::expect_used, clippy::unwrap_used, reason = "what does not start has nothing to be fed")]
+pub(crate) mod fuzz;
 mod outbound;
 mod presence;
 pub(crate) mod relay;

@@ -48,20 +48,20 @@ impl From<Problem> for Ended {
 }
 
 /// A stream that was welcomed.
-struct Session<'a> {
-    uplink: &'a Uplink,
-    out: Outbound,
-    lease: Lease,
-    seen: &'a watch::Sender<Seen>,
+pub(super) struct Session<'a> {
+    pub(super) uplink: &'a Uplink,
+    pub(super) out: Outbound,
+    pub(super) lease: Lease,
+    pub(super) seen: &'a watch::Sender<Seen>,
     /// The roster as the server knows it, and the messages on their way there.
-    roster: Roster,
-    chunks: std::vec::IntoIter<TargetsChanged>,
+    pub(super) roster: Roster,
+    pub(super) chunks: std::vec::IntoIter<TargetsChanged>,
     /// The number of the last report sent.
-    reported: u64,
-    relayed: mpsc::Receiver<AgentMessage>,
+    pub(super) reported: u64,
+    pub(super) relayed: mpsc::Receiver<AgentMessage>,
     /// When the server last said something, and when it last made room for something bulky.
-    heard: Instant,
-    moved: Instant,
+    pub(super) heard: Instant,
+    pub(super) moved: Instant,
 }
 
 /// Attaches and stays attached, as long as the server and `leave` let it. `Ok`: the agent leaves.
@@ -119,7 +119,7 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
     outcome.map_err(|ended| Ended { welcome_for: Some(now.elapsed()), ..ended })
 }
 
-fn welcome(first: Option<ServerMessage>) -> Result<Welcome, Ended> {
+pub(super) fn welcome(first: Option<ServerMessage>) -> Result<Welcome, Ended> {
     match first.and_then(|message| message.kind) {
         Some(Down::Welcome(welcome)) => Ok(welcome),
         Some(Down::Refusal(refusal)) => Err(refused(refusal)),
@@ -143,7 +143,7 @@ fn refused(refusal: Refusal) -> Ended {
 
 impl Session<'_> {
     /// Both sides compare what is held.
-    fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Problem> {
+    pub(super) fn welcomed(&mut self, welcome: &Welcome) -> Result<(), Problem> {
         let mut seen = self.seen.borrow().clone();
         seen.welcome(&welcome.server_id, welcome.epoch)?;
         self.remember(|kept| *kept = seen);
@@ -218,7 +218,7 @@ impl Session<'_> {
         Some(own(Up::Reports(batch)))
     }
 
-    fn take(&mut self, message: ServerMessage) -> Result<(), Ended> {
+    pub(super) fn take(&mut self, message: ServerMessage) -> Result<(), Ended> {
         if !message.node.is_empty() {
             self.uplink.relay.down(message);
             return Ok(());
