@@ -21,6 +21,16 @@ impl Pinned {
     }
 }
 
+/// Lets this thread run on every processor of the machine but the one that [`Pinned`] keeps things on, where there
+/// are others.
+pub fn move_away() {
+    let pinned = sched_getaffinity(None).unwrap();
+    let mut others = CpuSet::new();
+    (0..CpuSet::MAX_CPU).filter(|cpu| !pinned.is_set(*cpu)).for_each(|cpu| others.set(cpu));
+    // The kernel takes those that there are; an error says that there is none.
+    let _ = sched_setaffinity(None, &others);
+}
+
 impl Drop for Pinned {
     fn drop(&mut self) {
         sched_setaffinity(None, &self.0).unwrap();

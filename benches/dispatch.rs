@@ -3,7 +3,9 @@
 //! the server two descriptors, so half of these come by TCP), over a Unix socket and TCP; beside a bare Unix
 //! socket between two processes that carries the same bytes.
 //!
-//! `call` is the whole of it as an operator sees it: Unleash called → the acknowledgement's status received.
+//! `call` is the whole of it as an operator sees it: Unleash called → the acknowledgement's status received. Where
+//! server and agents share one processor, the caller is on another: what it does with its answer is no part of a
+//! dispatch. Each order finds an agent that has heard the last word on the one before.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +16,7 @@
 )]
 
 use std::{
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -28,7 +30,7 @@ use chaos_kitty_benches::{
     figures::{quantile, table, us},
     raw::{self, Echo},
     run,
-    swarm::{Swarm, target_id},
+    swarm::{Seen, Swarm, target_id},
 };
 use chaos_kitty_tests::{Sandbox, Server};
 
@@ -71,6 +73,9 @@ async fn measure_all(processors: &str) -> Vec<[String; 9]> {
     let mut swarm = Swarm::default();
     swarm.attach(&[&server.endpoint()], "unix", 1).await;
     swarm.attach(&[&tcp], "tcp", 1).await;
+    for name in ["unix-0", "tcp-0"] {
+        server.target(name).await;
+    }
     let mut rows = Vec::new();
     for idle in [0, IDLE] {
         if idle > 0 {
@@ -99,17 +104,17 @@ async fn measure(
     server: &Server,
     swarm: &Swarm,
 ) -> [String; 9] {
-    let mut client = dial(&server.endpoint(), &TlsFiles::default()).await.unwrap();
-    let target = target_id(&format!("{transport}-0"));
-    for _ in 0..PER_ROUND {
-        unleash(&mut client, &target).await;
-    }
+    let caller = Caller {
+        endpoint: server.endpoint(),
+        target: target_id(&format!("{transport}-0")),
+        seen: Arc::clone(swarm.seen()),
+    };
+    caller.call(PER_ROUND).await;
     let bytes = |seen: &std::sync::atomic::AtomicUsize| seen.load(Ordering::Relaxed);
     let mut echo = Echo::start(sandbox.path(), bytes(&swarm.seen().down), bytes(&swarm.seen().up));
     let mut samples = Samples::default();
     for _ in 0..ROUNDS {
-        for _ in 0..PER_ROUND {
-            let (dispatch, call) = unleash(&mut client, &target).await;
+        for (dispatch, call) in caller.call(PER_ROUND).await {
             samples.dispatch.push(dispatch);
             samples.call.push(call);
         }
@@ -129,6 +134,38 @@ async fn measure(
         format!("{:.2} / {:.2}", ratio(p50, raw50), ratio(p99, raw99)),
         us(quantile(&samples.call, 0.5)),
     ]
+}
+
+/// Who asks for actions, in a thread of its own.
+#[derive(Clone)]
+struct Caller {
+    endpoint: Endpoint,
+    target: String,
+    seen: Arc<Seen>,
+}
+
+impl Caller {
+    /// So many, one after the other.
+    async fn call(&self, times: usize) -> Vec<(Duration, Duration)> {
+        let caller = self.clone();
+        let calls = async move {
+            let mut client = dial(&caller.endpoint, &TlsFiles::default()).await.unwrap();
+            let mut figures = Vec::new();
+            for _ in 0..times {
+                let taken = caller.seen.taken.load(Ordering::Relaxed);
+                figures.push(unleash(&mut client, &caller.target).await);
+                while caller.seen.taken.load(Ordering::Relaxed) == taken {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            figures
+        };
+        let thread = tokio::task::spawn_blocking(move || {
+            cpu::move_away();
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(calls)
+        });
+        thread.await.unwrap()
+    }
 }
 
 /// One action that holds nothing: how long its dispatch took, and the call up to then.

@@ -43,6 +43,8 @@ pub struct Seen {
     pub down: AtomicUsize,
     /// See `down`.
     pub up: AtomicUsize,
+    /// Reports of an end that the server has taken in.
+    pub taken: AtomicUsize,
 }
 
 impl Swarm {
@@ -67,7 +69,7 @@ impl Swarm {
     }
 
     /// What they have seen.
-    pub fn seen(&self) -> &Seen {
+    pub fn seen(&self) -> &Arc<Seen> {
         &self.seen
     }
 
@@ -114,6 +116,9 @@ impl Node {
                 }
                 Some(Down::Ping(ping)) => self.send(Up::Pong(Pong { number: ping.number })).await,
                 Some(Down::Start(order)) => self.obey(order).await,
+                Some(Down::Taken(taken)) if taken.sequence == self.reports => {
+                    self.seen.taken.fetch_add(1, Ordering::Relaxed);
+                }
                 Some(Down::RevertAll(_) | Down::Unlatch(_)) => {
                     self.seen.commands.fetch_add(1, Ordering::Relaxed);
                     self.send(Up::Pong(Pong { number: u64::MAX })).await;
