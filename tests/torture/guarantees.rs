@@ -1,6 +1,6 @@
 //! That the grid can fail: with each guarantee taken away, the observer sees what is left.
 
-use crate::{cell::Outcome, death::Death, grid::Case, target::What};
+use crate::{cell::Outcome, death::Death, grid::Case};
 
 /// A guarantee, and the death that needs it.
 const GUARANTEES: [(&str, Death); 4] = [
@@ -12,7 +12,7 @@ const GUARANTEES: [(&str, Death); 4] = [
 
 /// One cell for each.
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |(name, death)| Case { point: None, death, last: What::Delay, relays: 0, without: Some(name) };
+    let case = |(name, death)| Case { without: Some(name), ..Case::in_force(death, 0) };
     GUARANTEES.into_iter().map(case).collect()
 }
 
