@@ -109,6 +109,17 @@ impl Cell {
         self.agent = start_agent(ground, &self.sandbox, &self.name, &self.targets, relays, crash_at);
     }
 
+    /// The same, for one with a point that it, or its guard, may stand at or come to yet.
+    pub(crate) fn disarm(&mut self) {
+        let relays: Vec<_> = self.relays.iter().map(Process::pid).collect();
+        let of_relay = |guard: &u32| Stat::read(*guard).is_some_and(|stat| relays.contains(&stat.parent));
+        let guards = self.observer.guards().into_iter().filter(|guard| !of_relay(guard));
+        // Neither is to outlive the other long enough to do anything.
+        signal(self.agent.pid(), Signal::STOP);
+        guards.for_each(|guard| signal(guard, Signal::KILL));
+        self.restart_agent(None);
+    }
+
     /// The same, where the one before has put everything back and said goodbye.
     pub(crate) fn restart_agent_gently(&mut self) {
         end_gently(&mut self.agent);
@@ -307,9 +318,12 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
 
 /// Asks a program to end, and waits until it has.
 pub(crate) fn end_gently(process: &mut Process) {
-    signal(process.pid(), Signal::CONT);
     signal(process.pid(), Signal::TERM);
-    wait_for("a program that was asked to end has", || !process.is_running());
+    wait_for("a program that was asked to end has", || {
+        // It may stand at a point, or come to one on its way out.
+        signal(process.pid(), Signal::CONT);
+        !process.is_running()
+    });
 }
 
 fn start_agent(

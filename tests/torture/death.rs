@@ -55,10 +55,10 @@ impl Death {
     /// Those of three relays.
     pub(crate) const OF_RELAYS: [Self; 6] = [
         Self::KillRelay(0),
-        Self::StopRelay(1),
-        Self::KillRelay(2),
         Self::StopRelay(0),
         Self::KillRelay(1),
+        Self::StopRelay(1),
+        Self::KillRelay(2),
         Self::StopRelay(2),
     ];
 

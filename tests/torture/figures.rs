@@ -75,7 +75,7 @@ impl fmt::Display for Figures {
                 (Some(p50), Some(p99), Some(max)) => {
                     writeln!(f, "{death:<26} {count:>6}  {p50} / {p99} / {max}")?
                 }
-                _ => writeln!(f, "{death:<26} {count:>6}  it ends nothing")?,
+                _ => writeln!(f, "{death:<26} {count:>6}  not what ended everything")?,
             }
         }
         Ok(())

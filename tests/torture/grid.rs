@@ -85,36 +85,31 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// All faults of processes are in force.
-    pub(crate) const fn in_force(death: Death, relays: usize) -> Self {
-        Self { point: None, death, whats: &What::OUTSIDE, last: What::Delay, relays, without: None }
+    /// All of these are in force.
+    pub(crate) const fn in_force(death: Death, whats: &'static [What], relays: usize) -> Self {
+        Self { point: None, death, whats, last: whats[0], relays, without: None }
     }
 }
 
 /// All of them.
 pub(crate) fn cases() -> Vec<Case> {
-    let points = || POINTS.into_iter().map(Some).chain([None]).enumerate();
-    let case = |row: usize, column: usize, point, death| Case {
-        point,
-        last: What::OUTSIDE[(row + column) % What::OUTSIDE.len()],
-        ..Case::in_force(death, 0)
-    };
-    let squares = points().flat_map(move |(row, point)| {
-        Death::ALL.into_iter().enumerate().map(move |(column, death)| case(row, column, point, death))
+    let direct = Death::ALL.map(|death| (death, 0));
+    let relayed = Death::OF_RELAYS.map(|death| (death, 3));
+    let points = POINTS.into_iter().map(Some).chain([None]).enumerate();
+    let squares = points.flat_map(|(row, point)| {
+        direct.into_iter().chain(relayed).enumerate().map(move |(column, (death, relays))| Case {
+            point,
+            last: What::OUTSIDE[(row + column) % What::OUTSIDE.len()],
+            ..Case::in_force(death, &What::OUTSIDE, relays)
+        })
     });
-    let of_relay = |row: usize| Death::OF_RELAYS[row % Death::OF_RELAYS.len()];
-    let relayed =
-        points().map(move |(row, point)| Case { relays: 3, ..case(row, row, point, of_relay(row)) });
-    let hops = Death::OF_RELAYS.into_iter().chain([Death::Cut, Death::Freeze, Death::StopAgentAndCut]);
-    let hops = hops.map(|death| Case::in_force(death, 3));
-    squares.chain(relayed).chain(hops).chain(of_workers()).collect()
+    let far = [Death::Cut, Death::Freeze, Death::StopAgentAndCut];
+    let far = far.map(|death| Case::in_force(death, &What::OUTSIDE, 3));
+    squares.chain(far).chain(of_workers()).collect()
 }
 
 /// A worker holds faults itself: behind an agent alone, and behind three hops of which the agent is the last.
 fn of_workers() -> impl Iterator<Item = Case> {
-    let case = |relays| {
-        move |death| Case { whats: &What::INSIDE, last: What::WorkerDelay, ..Case::in_force(death, relays) }
-    };
     let near = [
         Death::KillAgent,
         Death::StopAgent,
@@ -135,7 +130,9 @@ fn of_workers() -> impl Iterator<Item = Case> {
         Death::Cut,
         Death::Freeze,
     ];
-    near.into_iter().map(case(0)).chain(far.into_iter().map(case(2)))
+    let near = near.into_iter().map(|death| (death, 0));
+    near.chain(far.into_iter().map(|death| (death, 2)))
+        .map(|(death, relays)| Case::in_force(death, &What::INSIDE, relays))
 }
 
 impl Case {
@@ -203,6 +200,22 @@ impl Case {
         Some(format!("{}:{passing}=stop", point.name))
     }
 
+    /// Orders one to end, and begins anew if its lease ended it before.
+    async fn order_out(self, cell: &mut Cell, halted: impl Fn() -> bool) -> Outcome<()> {
+        while !halted() {
+            cell.orders.stop(What::Delay);
+            eventually("whoever is to be caught stands, or it ended before", async || {
+                (halted() || cell.orders.was_lost(What::Delay)).then_some(())
+            })
+            .await;
+            if !halted() {
+                cell.order(What::Delay, HOUR);
+                cell.in_force(&halted).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings faults into force until whoever is to be caught is. Answers the guard.
     async fn bring_about(self, cell: &mut Cell) -> Outcome<u32> {
         let guard = eventually("the agent has a guard", async || cell.guard()).await;
@@ -221,9 +234,8 @@ impl Case {
         }
         cell.in_force(halted).await?;
         if let (Some(point), Some(who)) = (self.point, caught) {
-            if point.way == Way::Out && !halted() {
-                cell.orders.insist_no_more();
-                cell.orders.stop(What::Delay);
+            if point.way == Way::Out {
+                self.order_out(cell, halted).await?;
             }
             cell.stands(who, point.name).await?;
         }

@@ -12,7 +12,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{
         self, ActionStatus, ListActionsRequest, StopActionRequest, UnleashRequest,
-        action_state::Name as State, unleash_request::Choice,
+        action_state::Name as State, end_reason::Name as EndReason, unleash_request::Choice,
     },
 };
 use tokio::{sync::watch, task::JoinSet, time::sleep};
@@ -30,6 +30,8 @@ pub(crate) static REPEATED: AtomicUsize = AtomicUsize::new(0);
 pub(crate) struct Order {
     pub(crate) what: What,
     pub(crate) news: watch::Receiver<News>,
+    /// It is not given again.
+    enough: Arc<AtomicBool>,
 }
 
 /// What came of it so far.
@@ -52,6 +54,10 @@ impl News {
             || [State::Failed, State::Refused, State::Reverted].iter().any(|over| self.is(*over))
     }
 
+    fn was_stopped(&self) -> bool {
+        self.status.as_ref().is_some_and(|status| status.end_reason() == EndReason::Stopped)
+    }
+
     /// The action, once there is one.
     pub(crate) fn id(&self) -> Option<String> {
         self.status.as_ref().map(|status| status.id.clone())
@@ -62,20 +68,17 @@ impl News {
 pub(crate) struct Orders {
     host: Arc<Host>,
     given: Vec<Order>,
-    /// Orders are repeated no longer.
-    struck: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
 impl Orders {
     pub(crate) fn new(host: Arc<Host>) -> Self {
-        Self { host, given: Vec::new(), struck: Arc::default(), tasks: JoinSet::new() }
+        Self { host, given: Vec::new(), tasks: JoinSet::new() }
     }
 
     /// Orders an action, again and again until it is in force or nobody insists.
     pub(crate) fn give(&mut self, what: What, target: String, duration: Duration) {
-        let struck = Arc::clone(&self.struck);
-        self.spawn(what, target, duration, struck);
+        self.spawn(what, target, duration, Arc::default());
     }
 
     /// Orders an action, and takes no for an answer.
@@ -83,7 +86,7 @@ impl Orders {
         self.spawn(what, target, duration, Arc::new(true.into()));
     }
 
-    fn spawn(&mut self, what: What, target: String, duration: Duration, struck: Arc<AtomicBool>) {
+    fn spawn(&mut self, what: What, target: String, duration: Duration, enough: Arc<AtomicBool>) {
         let request = UnleashRequest {
             action: Some(what.action(duration)),
             choice: Some(Choice::Target(target)),
@@ -91,20 +94,20 @@ impl Orders {
             ..Default::default()
         };
         let (told, news) = watch::channel(News::default());
-        self.given.push(Order { what, news });
-        self.tasks.spawn(follow(Arc::clone(&self.host), request, told, struck));
+        self.given.retain(|order| order.what != what);
+        self.given.push(Order { what, news, enough: Arc::clone(&enough) });
+        self.tasks.spawn(follow(Arc::clone(&self.host), request, told, enough));
     }
 
     /// What was ordered and is not in force by now is not ordered again.
     pub(crate) fn insist_no_more(&self) {
-        self.struck.store(true, Ordering::Relaxed);
+        self.given.iter().for_each(|order| order.enough.store(true, Ordering::Relaxed));
     }
 
-    /// Forgets them; whatever is under way stays so, and what is ordered from now on is insisted on.
+    /// Forgets them; whatever is under way stays so.
     pub(crate) fn forget(&mut self) {
         self.insist_no_more();
         self.given.clear();
-        self.struck = Arc::default();
     }
 
     pub(crate) fn given(&self) -> &[Order] {
@@ -120,9 +123,16 @@ impl Orders {
         self.given.iter().all(|order| order.news.borrow().is(State::Started))
     }
 
-    /// Asks the server to end one, if there is one.
+    /// Whether the order of this kind is over, and not because it was asked to end.
+    pub(crate) fn was_lost(&self, what: What) -> bool {
+        let order = self.given.iter().find(|order| order.what == what);
+        order.is_none_or(|order| order.news.borrow().is_over() && !order.news.borrow().was_stopped())
+    }
+
+    /// Asks the server to end one, if there is one, which then is not given again.
     pub(crate) fn stop(&mut self, what: What) {
         let Some(order) = self.given.iter().find(|order| order.what == what) else { return };
+        order.enough.store(true, Ordering::Relaxed);
         let Some(id) = order.news.borrow().id() else { return };
         let mut client = self.host.client.clone();
         self.tasks.spawn(async move { drop(client.stop_action(StopActionRequest { id }).await) });
@@ -150,7 +160,7 @@ async fn follow(
     host: Arc<Host>,
     request: UnleashRequest,
     told: watch::Sender<News>,
-    struck: Arc<AtomicBool>,
+    enough: Arc<AtomicBool>,
 ) {
     let mut client = host.client.clone();
     loop {
@@ -164,12 +174,12 @@ async fn follow(
                         news.status = Some(status);
                     });
                 }
-                if struck.load(Ordering::Relaxed) {
+                if enough.load(Ordering::Relaxed) {
                     return;
                 }
                 REPEATED.fetch_add(1, Ordering::Relaxed);
             }
-            Err(status) if is_early(&status) && !struck.load(Ordering::Relaxed) => {}
+            Err(status) if is_early(&status) && !enough.load(Ordering::Relaxed) => {}
             Err(status) => return told.send_modify(|news| news.refusal = Some(format!("{status:?}"))),
         }
         sleep(AGAIN).await;
