@@ -2,7 +2,7 @@
 
 use crate::{
     Code, Problem, limits,
-    v1::{Hello, agent_role::Name as Role},
+    v1::{Hello, Refusal, agent_role::Name as Role},
 };
 
 /// Longest host, group, name, label key and label value, in bytes.
@@ -33,6 +33,16 @@ pub fn check_hello(hello: &Hello) -> Result<u32, Problem> {
     let message =
         format!("the node speaks versions {:?} of the stream, here it is {ours}", hello.protocol_versions);
     Err(Problem::new(Code::ProtocolVersion, message).hint("run the same release of ChaosKitty at both ends"))
+}
+
+/// Tells a node that it is not attached, or no longer. Permanent: the same Hello has no chance, whenever it comes
+/// again.
+pub fn refusal(problem: Problem) -> Refusal {
+    let passing = matches!(
+        problem.code,
+        Code::DuplicateAgent | Code::ConnectionLost | Code::FellBehind | Code::LimitReached | Code::Stopping
+    );
+    Refusal { problem: Some(problem.into()), permanent: !passing }
 }
 
 /// Whether a node may be called so: 1 to [`limits::AGENT_ID_BYTES`] letters, digits, `.`, `_` or `-`.

@@ -147,6 +147,22 @@ fn no_test_is_ignored_and_no_file_is_too_long_to_read_at_one_sitting() {
 }
 
 #[test]
+fn the_torture_grid_has_every_point_that_a_program_can_be_caught_at() {
+    let folders = ["server/src", "agent/src", "guard/src"];
+    let files = folders.iter().flat_map(|folder| rust_files(&root().join(folder)));
+    let sources = files.map(|file| fs::read_to_string(file).unwrap());
+    let names = |source: String| -> Vec<String> {
+        let calls = source.split("hooks::point(\"").skip(1);
+        calls.filter_map(|call| Some(call.split_once('"')?.0.to_owned())).collect()
+    };
+    let points: BTreeSet<_> = sources.flat_map(names).collect();
+    assert!(points.len() > 20, "{points:?}");
+    let grid = fs::read_to_string(root().join("tests/torture/grid.rs")).unwrap();
+    let missing = points.iter().filter(|point| !grid.contains(&format!("point(\"{point}\"")));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+#[test]
 fn a_use_against_the_direction_is_seen() {
     let source = "use crate::{api::grpc, store};\n// crate::listen\nfn f() { crate::fleet::Fleet::new() }";
     assert_eq!(used_modules(source).into_iter().collect::<Vec<_>>(), ["api", "fleet", "store"]);

@@ -1,43 +1,40 @@
-//! One cell: an agent with four processes to hurt, and what is seen of it.
+//! One cell: an agent with processes and perhaps a worker to hurt, and what is seen of it.
 
 use std::{
     fs,
     io::Write,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use chaos_kitty::{
-    Code, Problem,
-    endpoint::Endpoint,
-    v1::{
-        self, ActionStatus, StopActionRequest, UnleashRequest, action_state::Name as State,
-        unleash_request::Choice,
-    },
+use chaos_kitty::{endpoint::Endpoint, v1::action_state::Name as State};
+use chaos_kitty_tests::{
+    Sandbox, patience,
+    process::{Process, wait_for},
+    proxy::Proxy,
 };
-use chaos_kitty_tests::{Sandbox, process::Process, proxy::Proxy};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::time::{sleep, timeout};
 
 use crate::{
+    ground::Ground,
     host::Host,
-    observer::{Observer, Stat, descendants, is_stopped},
-    target::{Target, What},
+    observer::{Observer, Stat, is_stopped},
+    order::Orders,
+    target::{Target, What, Worker},
 };
 
 /// The shortest there is.
+pub(crate) const LEASE: Duration = Duration::from_secs(2);
 pub(crate) const LEASE_FLAG: &str = "2s";
 
 /// Nothing may be left after the lease and a second more; three times that on a machine that is loaded.
 pub(crate) const BOUND: Duration = Duration::from_secs(9);
 
-/// How long a cell waits for what must come for it to have a meaning at all.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// Pause before the next look at something that takes a while.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why a cell failed.
 pub(crate) type Outcome<T> = Result<T, String>;
@@ -51,95 +48,101 @@ pub(crate) enum Role {
 }
 
 pub(crate) struct Cell {
+    // Dropped first: it ends whatever runs in the cell.
+    pub(crate) observer: Observer,
     pub(crate) host: Arc<Host>,
     /// Between the agent (or its relays) and the server.
     pub(crate) proxy: Proxy,
     pub(crate) agent: Process,
     /// Agents between the agent and the server, the one beside the server first.
     pub(crate) relays: Vec<Process>,
-    pub(crate) targets: Vec<Target>,
-    pub(crate) observer: Observer,
-    pub(crate) orders: Vec<Order>,
-    /// Orders are repeated no longer.
-    struck: Arc<AtomicBool>,
-    tasks: JoinSet<()>,
+    targets: Vec<Target>,
+    pub(crate) worker: Option<Worker>,
+    pub(crate) orders: Orders,
     name: String,
     sandbox: Sandbox,
 }
 
-/// An action that was ordered.
-pub(crate) struct Order {
-    pub(crate) what: What,
-    pub(crate) news: watch::Receiver<News>,
-}
-
-/// What came of it so far.
+/// What a cell is made of.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct News {
-    pub(crate) status: Option<ActionStatus>,
-    pub(crate) refusal: Option<String>,
-}
-
-impl News {
-    pub(crate) fn is(&self, state: State) -> bool {
-        self.status.as_ref().is_some_and(|status| status.state() == state)
-    }
-
-    /// Why it will not come into force any more.
-    fn failure(&self) -> Option<String> {
-        let over = self.is(State::Failed) || self.is(State::Refused);
-        let status =
-            over.then(|| format!("{:?}", self.status.as_ref().and_then(|status| status.problem.clone())));
-        self.refusal.clone().or(status)
-    }
-}
-
-/// What the programs of a cell are started with.
-#[derive(Default)]
 pub(crate) struct Plan {
     /// Where agent or guard stop.
     pub(crate) crash_at: Option<(Role, String)>,
     /// Guarantees that are taken away.
     pub(crate) without: Option<&'static str>,
     pub(crate) relays: usize,
+    pub(crate) targets: Vec<What>,
+    /// With a worker behind the agent.
+    pub(crate) worker: bool,
 }
 
 impl Cell {
-    pub(crate) async fn start(host: Arc<Host>, plan: Plan) -> Self {
+    pub(crate) async fn start(host: Arc<Host>, plan: &Plan) -> Self {
         let mut sandbox = Sandbox::new();
         let folder = sandbox.path().to_owned();
         let name = folder.file_name().unwrap().to_str().unwrap().replace("kitty-", "kt-");
-        let targets: Vec<_> = What::ALL.into_iter().map(|what| Target::start(&folder, &name, what)).collect();
-        let Endpoint::Unix(socket) = host.server.endpoint() else { panic!("the server has a socket") };
-        let proxy = Proxy::new(&folder.join("proxy.ipc"), &socket);
+        let ground = Ground::make(&name);
         if let Some(names) = plan.without {
             sandbox.set("KITTY_WITHOUT", names);
         }
-        let observer = Observer::new(targets.iter().flat_map(Target::pids).collect());
-        let mut relays = Vec::new();
-        for number in 0..plan.relays {
-            relays.push(relay(&sandbox, &name, number));
-        }
-        let agent = start_agent(&sandbox, &name, &targets, plan.relays, plan.crash_at.as_ref());
-        Self {
-            host,
-            proxy,
-            agent,
-            relays,
-            targets,
-            observer,
-            orders: Vec::new(),
-            struck: Arc::default(),
-            tasks: JoinSet::new(),
-            name,
-            sandbox,
-        }
+        let targets: Vec<_> =
+            plan.targets.iter().map(|what| Target::start(&ground, &folder, &name, *what)).collect();
+        let worker = match plan.worker {
+            true => Some(Worker::start(&ground, &sandbox, &name, &local(&sandbox)).await),
+            false => None,
+        };
+        let pids = grown(&ground, &targets, worker.as_ref()).await;
+        let observer = Observer::new(ground, &folder, &pids);
+        let proxy = Proxy::new(&folder.join("proxy.ipc"), &host.socket());
+        let ground = &observer.ground;
+        let relays = (0..plan.relays).map(|number| relay(ground, &sandbox, &name, number)).collect();
+        let agent = start_agent(ground, &sandbox, &name, &targets, plan.relays, plan.crash_at.as_ref());
+        let orders = Orders::new(Arc::clone(&host));
+        Self { observer, host, proxy, agent, relays, targets, worker, orders, name, sandbox }
     }
 
-    /// Starts another agent in the place of one that is dead.
-    pub(crate) fn restart_agent(&mut self) {
-        let relays = self.relays.len();
-        self.agent = start_agent(&self.sandbox, &self.name, &self.targets, relays, None);
+    /// Starts another agent in the place of one that is dead or dies now.
+    pub(crate) fn restart_agent(&mut self, crash_at: Option<&(Role, String)>) {
+        // As by a supervisor: the next one starts once the one before has ended.
+        self.agent.kill();
+        let (ground, relays) = (&self.observer.ground, self.relays.len());
+        self.agent = start_agent(ground, &self.sandbox, &self.name, &self.targets, relays, crash_at);
+    }
+
+    /// The same, for one with a point that it, or its guard, may stand at or come to yet.
+    pub(crate) fn disarm(&mut self) {
+        let relays: Vec<_> = self.relays.iter().map(Process::pid).collect();
+        let of_relay = |guard: &u32| Stat::read(*guard).is_some_and(|stat| relays.contains(&stat.parent));
+        let guards = self.observer.guards().into_iter().filter(|guard| !of_relay(guard));
+        // Neither is to outlive the other long enough to do anything.
+        signal(self.agent.pid(), Signal::STOP);
+        guards.for_each(|guard| signal(guard, Signal::KILL));
+        self.restart_agent(None);
+    }
+
+    /// The same, where the one before has put everything back and said goodbye.
+    pub(crate) fn restart_agent_gently(&mut self) {
+        end_gently(&mut self.agent);
+        self.restart_agent(None);
+    }
+
+    pub(crate) fn restart_relay_gently(&mut self, number: usize) {
+        end_gently(&mut self.relays[number]);
+        self.restart_relay(number);
+    }
+
+    pub(crate) fn restart_relay(&mut self, number: usize) {
+        self.relays[number].kill();
+        self.relays[number] = relay(&self.observer.ground, &self.sandbox, &self.name, number);
+    }
+
+    pub(crate) async fn restart_worker(&mut self) {
+        let Some(mut worker) = self.worker.take() else { return };
+        worker.process.kill();
+        let next =
+            Worker::start(&self.observer.ground, &self.sandbox, &self.name, &local(&self.sandbox)).await;
+        self.observer.replace(worker.process.pid(), next.process.pid());
+        self.worker = Some(next);
     }
 
     /// Leaves behind half of what may have been on its way to the disk: a record that nobody was told of.
@@ -151,90 +154,85 @@ impl Cell {
         file.write_all(&last[..last.len() / 2]).unwrap();
     }
 
-    pub(crate) fn restart_relay(&mut self, number: usize) {
-        self.relays[number] = relay(&self.sandbox, &self.name, number);
-    }
-
-    /// The agent's log.
+    /// The logs of all that runs in the cell.
     pub(crate) fn log(&self) -> String {
-        self.agent.stderr()
+        let relays = self.relays.iter().enumerate().map(|(number, relay)| (format!("relay {number}"), relay));
+        let worker = self.worker.iter().map(|worker| ("the worker".to_owned(), &worker.process));
+        let all = [("the agent".to_owned(), &self.agent)].into_iter().chain(relays).chain(worker);
+        let logs = all.map(|(who, process)| format!("--- {who} ({})\n{}", process.pid(), process.stderr()));
+        let server = self.host.log();
+        let of_cell = server.lines().filter(|line| line.contains(&self.name)).map(|line| format!("{line}\n"));
+        logs.chain(["--- the server\n".to_owned()]).chain(of_cell).collect()
     }
 
     /// The guard that the agent has now.
     pub(crate) fn guard(&self) -> Option<u32> {
-        descendants(self.agent.pid(), Duration::ZERO)
-            .into_iter()
-            .find(|child| child.is_guard())
-            .map(|child| child.pid)
+        let of_agent = |pid: &u32| Stat::read(*pid).is_some_and(|stat| stat.parent == self.agent.pid());
+        self.observer.guards().into_iter().find(of_agent)
     }
 
     /// Orders an action on the target that is there for it.
     pub(crate) fn order(&mut self, what: What, duration: Duration) {
-        let target = self.targets.iter().find(|target| target.what == what).unwrap();
-        let id = format!("process/{}/{}:{}", self.name, target.name, target.process.pid());
-        let request = UnleashRequest {
-            action: Some(what.action(duration)),
-            choice: Some(Choice::Target(id)),
-            source: "torture".to_owned(),
-            ..Default::default()
-        };
-        let (told, news) = watch::channel(News::default());
-        self.orders.push(Order { what, news });
-        self.tasks.spawn(follow(Arc::clone(&self.host), request, told, Arc::clone(&self.struck)));
+        let target = self.target_of(what);
+        self.orders.give(what, target, duration);
+    }
+
+    /// By id, or by its name.
+    fn target_of(&self, what: What) -> String {
+        match self.targets.iter().find(|target| target.what == what) {
+            Some(target) => format!("process/{}/{}:{}", self.name, target.name, target.process.pid()),
+            None => self.worker.as_ref().expect("somebody takes it").name.clone(),
+        }
     }
 
     /// Waits until all orders are in force, or until `halted` says that it need not.
-    pub(crate) async fn in_force(&mut self, halted: impl Fn() -> bool) -> Outcome<()> {
+    pub(crate) async fn in_force(&self, halted: impl Fn() -> bool) -> Outcome<()> {
         let begun = Instant::now();
-        loop {
-            let news: Vec<_> =
-                self.orders.iter().map(|order| (order.what, order.news.borrow().clone())).collect();
-            if halted() || news.iter().all(|(_, news)| news.is(State::Started)) {
-                return Ok(());
+        while !halted() && !self.orders.all_in_force() {
+            if begun.elapsed() > patience() {
+                return Err(format!("not in force after {:?}: {}", patience(), self.news()));
             }
-            if let Some((what, why)) = news.iter().find_map(|(what, news)| Some((what, news.failure()?))) {
-                return Err(format!("{what:?} did not come into force: {why}\n{}", self.log()));
-            }
-            if begun.elapsed() > PATIENCE {
-                return Err(format!("not in force after {PATIENCE:?}: {news:?}\n{}", self.log()));
-            }
-            sleep(Duration::from_millis(10)).await;
+            sleep(LOOK_AGAIN / 2).await;
         }
-    }
-
-    /// What was ordered and not taken by now is not ordered again.
-    pub(crate) fn order_no_more(&self) {
-        self.struck.store(true, Ordering::Relaxed);
-    }
-
-    /// Asks the server to end one.
-    pub(crate) fn stop(&mut self, what: What) {
-        let order = self.orders.iter().find(|order| order.what == what).unwrap();
-        let id = order.news.borrow().status.as_ref().unwrap().id.clone();
-        let mut client = self.host.client.clone();
-        self.tasks.spawn(async move { drop(client.stop_action(StopActionRequest { id }).await) });
-    }
-
-    /// Waits until a process stands at its point.
-    pub(crate) async fn stands(&mut self, who: u32, point: &str) -> Outcome<()> {
-        let begun = Instant::now();
-        while !is_stopped(who) {
-            if begun.elapsed() > PATIENCE {
-                let news: Vec<_> = self.orders.iter().map(|order| order.news.borrow().clone()).collect();
-                return Err(format!("{point} was not reached: {news:?}\n{}", self.log()));
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-        self.observer.note(self.agent.pid());
         Ok(())
     }
 
+    fn news(&self) -> String {
+        let news: Vec<_> =
+            self.orders.given().iter().map(|order| (order.what, order.news.borrow().clone())).collect();
+        format!("{news:?}\n{}", self.log())
+    }
+
+    /// Waits until a process stands at its point.
+    pub(crate) async fn stands(&self, who: u32, point: &str) -> Outcome<()> {
+        let begun = Instant::now();
+        while !is_stopped(who) {
+            if begun.elapsed() > patience() {
+                return Err(format!("{point} was not reached: {}", self.news()));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// What is left of faults, in words.
+    pub(crate) async fn left(&self) -> Vec<String> {
+        let agents: Vec<_> = self.relays.iter().chain([&self.agent]).map(Process::pid).collect();
+        let mut left = self.observer.left(&agents);
+        if let Some(worker) = &self.worker
+            && left.is_empty()
+            && !worker.is_well().await
+        {
+            left.push(format!("{} does not work", worker.name));
+        }
+        left
+    }
+
     /// Waits until nothing is left, and answers how long that took.
-    pub(crate) async fn clean(&mut self) -> Outcome<Duration> {
+    pub(crate) async fn clean(&self) -> Outcome<Duration> {
         let begun = Instant::now();
         loop {
-            self.observer.keep_noting(self.agent.pid());
-            let left = self.observer.left();
+            let left = self.left().await;
             let passed = begun.elapsed();
             if left.is_empty() {
                 return Ok(passed);
@@ -242,50 +240,73 @@ impl Cell {
             if passed > BOUND {
                 return Err(format!("left after {passed:?}: {}\n{}", left.join(", "), self.log()));
             }
-            sleep(if passed < Duration::from_millis(100) {
-                Duration::from_millis(2)
-            } else {
-                Duration::from_millis(20)
-            })
-            .await;
+            // To within a twentieth of what it takes.
+            sleep((passed / 20).clamp(LOOK_AGAIN / 10, LOOK_AGAIN * 5)).await;
         }
     }
 
-    /// Shows that whatever happened has left the cell in order: a short pause goes through, and nothing is left.
+    /// Shows that whatever happened has left the cell in order. What goes on with the server's knowledge (an order
+    /// that was held up for less than it may be) is ended by an operator; then nothing is left, a short fault goes
+    /// through, and again nothing is left.
     pub(crate) async fn still_works(&mut self) -> Outcome<()> {
         let begun = Instant::now();
+        self.orders.forget();
+        let mut last = String::new();
+        let probe = if self.targets.is_empty() { What::WorkerDelay } else { What::Delay };
         loop {
-            self.orders.clear();
-            self.struck = Arc::default();
-            self.order(What::Delay, Duration::from_millis(50));
-            let mut news = self.orders[0].news.clone();
-            let over = news.wait_for(|news| news.is(State::Reverted) || news.failure().is_some());
-            let over = tokio::time::timeout(PATIENCE, over).await;
-            if over.is_ok_and(|over| over.is_ok_and(|news| news.is(State::Reverted))) {
-                break;
+            let active = self.orders.stop_all(&self.name).await;
+            if active.as_ref().is_ok_and(Vec::is_empty) {
+                self.orders.try_once(probe, self.target_of(probe), Duration::from_millis(50));
+                let mut news = self.orders.given()[0].news.clone();
+                let over = timeout(LEASE, news.wait_for(|news| news.is_over())).await;
+                let reverted = over.is_ok_and(|over| over.is_ok_and(|news| news.is(State::Reverted)));
+                last = format!("{:?}", self.orders.given()[0].news.borrow().clone());
+                self.orders.forget();
+                if reverted && self.orders.stop_all(&self.name).await.is_ok_and(|active| active.is_empty()) {
+                    return self.clean().await.map(drop);
+                }
+            } else {
+                last = format!("{active:?} {last}");
             }
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > patience() {
                 self.clean().await?;
-                let news = self.orders[0].news.borrow().clone();
-                return Err(format!("afterwards nothing can be done: {news:?}\n{}", self.log()));
+                return Err(format!("afterwards nothing can be done: {last}\n{}", self.log()));
             }
-            sleep(Duration::from_millis(50)).await;
+            sleep(LOOK_AGAIN).await;
         }
-        self.clean().await.map(drop)
+    }
+
+    /// Ends the agents: their guards end as well, and nothing is left in the journal for a next one.
+    pub(crate) async fn end(mut self) -> Outcome<()> {
+        let begun = Instant::now();
+        self.agent.kill();
+        self.relays.iter_mut().for_each(Process::kill);
+        while !self.observer.guards().is_empty() {
+            if begun.elapsed() > BOUND {
+                return Err(format!("left after {BOUND:?}: a guard without its agent\n{}", self.log()));
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        let left = self.observer.left(&[]);
+        if left.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("left at the end: {}\n{}", left.join(", "), self.log()))
+        }
     }
 }
 
-impl Drop for Cell {
-    fn drop(&mut self) {
-        for pid in
-            self.relays.iter().map(Process::pid).chain([self.agent.pid(), self.host.server.process.pid()])
-        {
-            signal(pid, Signal::CONT);
-        }
-        self.observer.note(self.agent.pid());
-        self.agent.kill();
-        self.observer.clean_up();
-    }
+/// Waits until all that is to be hurt is there, and answers its pids.
+async fn grown(ground: &Ground, targets: &[Target], worker: Option<&Worker>) -> Vec<u32> {
+    let tree = |what: What| if what == What::Delay { 3 } else { 1 };
+    let expected =
+        targets.iter().map(|target| tree(target.what)).sum::<usize>() + usize::from(worker.is_some());
+    // Until it has become its program, each is a shell.
+    let is_shell = |pid: &u32| Stat::read(*pid).is_none_or(|stat| stat.name == "sh");
+    chaos_kitty_tests::eventually("the targets are there", async || {
+        Some(ground.pids()).filter(|pids| pids.len() == expected && !pids.iter().any(is_shell))
+    })
+    .await
 }
 
 /// Sends a signal; a process that is gone is none of our business.
@@ -295,7 +316,18 @@ pub(crate) fn signal(pid: u32, signal: Signal) {
     }
 }
 
+/// Asks a program to end, and waits until it has.
+pub(crate) fn end_gently(process: &mut Process) {
+    signal(process.pid(), Signal::TERM);
+    wait_for("a program that was asked to end has", || {
+        // It may stand at a point, or come to one on its way out.
+        signal(process.pid(), Signal::CONT);
+        !process.is_running()
+    });
+}
+
 fn start_agent(
+    ground: &Ground,
     sandbox: &Sandbox,
     name: &str,
     targets: &[Target],
@@ -303,7 +335,7 @@ fn start_agent(
     crash_at: Option<&(Role, String)>,
 ) -> Process {
     let mut command = sandbox.command("kitty-agent");
-    command.args(["--name", name, "--server", &address(sandbox, relays)]);
+    command.args(["--name", name, "--server", &address(sandbox, relays), "--listen", &local(sandbox)]);
     command.arg("--state").arg(sandbox.path().join("state"));
     for target in targets {
         command.args(["--process", &target.name]);
@@ -312,15 +344,15 @@ fn start_agent(
         let guard = *role == Role::Guard;
         command.env(if guard { "KITTY_GUARD_CRASH_AT" } else { "KITTY_CRASH_AT" }, point);
     }
-    Process::start("agent", command, sandbox.path())
+    Process::start("agent", ground.enter(&command, None), sandbox.path())
 }
 
-fn relay(sandbox: &Sandbox, name: &str, number: usize) -> Process {
+fn relay(ground: &Ground, sandbox: &Sandbox, name: &str, number: usize) -> Process {
     let mut command = sandbox.command("kitty-agent");
     command.args(["--name", &format!("{name}-{number}"), "--server", &address(sandbox, number)]);
     command.args(["--listen", &address(sandbox, number + 1)]);
     command.arg("--state").arg(sandbox.path().join(format!("state-{number}")));
-    Process::start(&format!("relay-{number}"), command, sandbox.path())
+    Process::start(&format!("relay-{number}"), ground.enter(&command, None), sandbox.path())
 }
 
 /// Where whoever has so many relays between itself and the server attaches.
@@ -329,35 +361,7 @@ fn address(sandbox: &Sandbox, relays: usize) -> String {
     Endpoint::Unix(sandbox.path().join(name)).to_string()
 }
 
-/// Unleashes, as soon as the target is there, and tells what comes of it.
-async fn follow(
-    host: Arc<Host>,
-    request: UnleashRequest,
-    told: watch::Sender<News>,
-    struck: Arc<AtomicBool>,
-) {
-    let mut client = host.client.clone();
-    loop {
-        match client.unleash(request.clone()).await {
-            Ok(updates) => {
-                let mut updates = updates.into_inner();
-                while let Ok(Some(status)) = updates.message().await {
-                    told.send_modify(|news| news.status = Some(status));
-                }
-                return;
-            }
-            Err(status) if is_early(&status) && !struck.load(Ordering::Relaxed) => {
-                sleep(Duration::from_millis(30)).await
-            }
-            Err(status) => return told.send_modify(|news| news.refusal = Some(format!("{status:?}"))),
-        }
-    }
-}
-
-/// Whether an order came before its target was there, or before the fleet has settled.
-fn is_early(status: &tonic::Status) -> bool {
-    let code = v1::Problem::from(Problem::from(status.clone())).code;
-    [Code::NoSuchTarget, Code::TargetGone, Code::AgentUnreachable, Code::Settling]
-        .iter()
-        .any(|early| early.number() == code)
+/// Where a worker attaches.
+fn local(sandbox: &Sandbox) -> String {
+    Endpoint::Unix(sandbox.path().join("agent.ipc")).to_string()
 }

@@ -1,14 +1,19 @@
 //! The ways to die, hang or be cut off.
 
 use rustix::process::Signal;
+use tokio::time::sleep;
 
-use crate::cell::{Cell, Outcome, Role, signal};
+use crate::{
+    cell::{Cell, LEASE, Outcome, Role, signal},
+    target::What,
+};
 
 /// What happens to a cell whose faults are in force, or on their way there or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Death {
     KillAgent,
     KillGuard,
+    /// And start it again on its store.
     KillServer,
     /// Together, and the agent is started again at once.
     KillAgentAndGuard,
@@ -22,6 +27,13 @@ pub(crate) enum Death {
     Freeze,
     KillRelay(usize),
     StopRelay(usize),
+    KillWorker,
+    /// For longer than the lease.
+    StopWorker,
+    /// By its supervisor, in good order.
+    RestartAgent,
+    RestartServer,
+    RestartRelay(usize),
 }
 
 impl Death {
@@ -40,14 +52,56 @@ impl Death {
         Self::Freeze,
     ];
 
+    /// Those of three relays.
+    pub(crate) const OF_RELAYS: [Self; 6] = [
+        Self::KillRelay(0),
+        Self::StopRelay(0),
+        Self::KillRelay(1),
+        Self::StopRelay(1),
+        Self::KillRelay(2),
+        Self::StopRelay(2),
+    ];
+
     /// Whether the server is hurt, so that it can not be shared with other cells.
     pub(crate) const fn hurts_server(self) -> bool {
         matches!(self, Self::KillServer | Self::StopServer)
     }
 
+    /// Whether it ends what is in force there, without anybody else's doing.
+    pub(crate) const fn ends(self, what: What) -> bool {
+        match self {
+            Self::KillGuard
+            | Self::StopGuard
+            | Self::KillAgentAndGuard
+            | Self::KillAgentAndGuardAndTear
+            | Self::RestartAgent => !what.is_inside(),
+            Self::KillWorker | Self::StopWorker => what.is_inside(),
+            Self::RestartServer | Self::RestartRelay(_) => false,
+            _ => true,
+        }
+    }
+
+    /// Whether all that it takes to bring a fault into force is there afterwards: then an order that was under way
+    /// may well do so.
+    pub(crate) const fn is_survived(self) -> bool {
+        matches!(
+            self,
+            Self::KillGuard
+                | Self::StopGuard
+                | Self::KillAgentAndGuard
+                | Self::KillAgentAndGuardAndTear
+                | Self::KillWorker
+                | Self::StopWorker
+                | Self::RestartAgent
+                | Self::RestartServer
+                | Self::RestartRelay(_)
+        )
+    }
+
     /// Lets it happen. `at`: who stands at a point, and goes on from there unless it is who dies or hangs.
-    pub(crate) fn strike(self, cell: &mut Cell, guard: u32, at: Option<Role>) {
-        let (agent, server) = (cell.agent.pid(), cell.host.server.process.pid());
+    pub(crate) async fn strike(self, cell: &mut Cell, guard: u32, at: Option<Role>) {
+        let (agent, server) = (cell.agent.pid(), cell.host.pid());
+        let worker = cell.worker.as_ref().map_or(0, |worker| worker.process.pid());
         match self {
             Self::KillAgent => signal(agent, Signal::KILL),
             Self::KillGuard => signal(guard, Signal::KILL),
@@ -60,11 +114,7 @@ impl Death {
                 if self == Self::KillAgentAndGuardAndTear {
                     cell.tear_journal();
                 }
-                cell.restart_agent();
-                return at
-                    .into_iter()
-                    .filter(|at| *at == Role::Server)
-                    .for_each(|_| signal(server, Signal::CONT));
+                cell.restart_agent(None);
             }
             Self::StopAgent => signal(agent, Signal::STOP),
             Self::StopGuard => signal(guard, Signal::STOP),
@@ -77,6 +127,15 @@ impl Death {
             Self::Freeze => cell.proxy.freeze(),
             Self::KillRelay(number) => signal(cell.relays[number].pid(), Signal::KILL),
             Self::StopRelay(number) => signal(cell.relays[number].pid(), Signal::STOP),
+            Self::KillWorker => cell.restart_worker().await,
+            Self::StopWorker => {
+                signal(worker, Signal::STOP);
+                sleep(LEASE * 2).await;
+                signal(worker, Signal::CONT);
+            }
+            Self::RestartAgent => cell.restart_agent_gently(),
+            Self::RestartServer => cell.host.restart_gently(),
+            Self::RestartRelay(number) => cell.restart_relay_gently(number),
         }
         let stays = match self {
             Self::StopAgent | Self::StopAgentAndCut => Some(Role::Agent),
@@ -85,33 +144,40 @@ impl Death {
             _ => None,
         };
         if let Some(role) = at.filter(|at| Some(*at) != stays) {
-            let pid = match role {
-                Role::Agent => agent,
-                Role::Guard => guard,
-                Role::Server => server,
-            };
-            signal(pid, Signal::CONT);
+            // Whoever has been killed meanwhile has no use for it.
+            signal(
+                match role {
+                    Role::Agent => agent,
+                    Role::Guard => guard,
+                    Role::Server => server,
+                },
+                Signal::CONT,
+            );
         }
     }
 
     /// Undoes it: whoever hung goes on, whoever is dead is started again; afterwards the cell must work, and
-    /// what was held up on its way must not come into force late.
+    /// what was held up on its way must not come into force unknown to the server.
     pub(crate) async fn get_over(self, cell: &mut Cell, guard: u32) -> Outcome<()> {
         cell.proxy.heal();
         match self {
-            Self::KillAgent => cell.restart_agent(),
+            Self::KillAgent => cell.restart_agent(None),
             Self::StopAgent | Self::StopAgentAndCut => signal(cell.agent.pid(), Signal::CONT),
             Self::StopGuard => signal(guard, Signal::CONT),
-            Self::StopServer => signal(cell.host.server.process.pid(), Signal::CONT),
+            Self::StopServer => signal(cell.host.pid(), Signal::CONT),
+            Self::KillServer => cell.host.restart(),
             Self::KillRelay(number) => cell.restart_relay(number),
             Self::StopRelay(number) => signal(cell.relays[number].pid(), Signal::CONT),
             Self::KillGuard
             | Self::KillAgentAndGuard
             | Self::KillAgentAndGuardAndTear
             | Self::Cut
-            | Self::Freeze => {}
-            // Nobody is left to ask.
-            Self::KillServer => return cell.clean().await.map(drop),
+            | Self::Freeze
+            | Self::KillWorker
+            | Self::StopWorker
+            | Self::RestartAgent
+            | Self::RestartServer
+            | Self::RestartRelay(_) => {}
         }
         cell.still_works().await
     }

@@ -2,13 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chaos_kitty_tests::eventually;
+use tokio::sync::Semaphore;
+
 use crate::{
     cell::{Cell, HOUR, Outcome, Plan, Role},
     death::Death,
+    figures::Found,
     host::Host,
     observer::is_stopped,
     target::What,
 };
+
+/// Cells that may be on their way into force at a time: that is work, while all that follows is mostly waiting, and
+/// whoever waits has a lease to keep.
+static STARTING: Semaphore = Semaphore::const_new(6);
 
 /// A named place in a program, see `hooks::point`.
 #[derive(Clone, Copy, Debug)]
@@ -33,12 +41,13 @@ const fn point(name: &'static str, at: Role, way: Way) -> Point {
 }
 
 /// Every point that there is.
-const POINTS: [Point; 23] = [
+pub(crate) const POINTS: [Point; 26] = [
     point("agent-admitted", Role::Agent, Way::In),
     point("agent-before-journal", Role::Agent, Way::In),
     point("agent-before-arm", Role::Agent, Way::In),
     point("agent-armed", Role::Agent, Way::In),
     point("agent-mid-delay", Role::Agent, Way::First),
+    point("agent-mid-freeze", Role::Agent, Way::First),
     point("agent-mid-memory", Role::Agent, Way::First),
     point("agent-mid-cpu", Role::Agent, Way::First),
     point("agent-mid-script", Role::Agent, Way::First),
@@ -54,8 +63,10 @@ const POINTS: [Point; 23] = [
     point("guard-before-revert", Role::Guard, Way::Out),
     point("mid-revert", Role::Guard, Way::Out),
     point("guard-reverted", Role::Guard, Way::Out),
+    point("guard-before-disarm", Role::Guard, Way::Out),
     point("server-before-dispatch", Role::Server, Way::In),
     point("server-dispatched", Role::Server, Way::In),
+    point("server-before-stop", Role::Server, Way::Out),
     point("server-report", Role::Server, Way::First),
 ];
 
@@ -65,6 +76,7 @@ pub(crate) struct Case {
     /// `None`: all faults are in force and stay so.
     pub(crate) point: Option<Point>,
     pub(crate) death: Death,
+    pub(crate) whats: &'static [What],
     /// Whose turn it is to be caught.
     pub(crate) last: What,
     pub(crate) relays: usize,
@@ -72,39 +84,64 @@ pub(crate) struct Case {
     pub(crate) without: Option<&'static str>,
 }
 
-/// What a cell that held found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) death: Death,
-    pub(crate) faults: usize,
-    pub(crate) took: Duration,
+impl Case {
+    /// All of these are in force.
+    pub(crate) const fn in_force(death: Death, whats: &'static [What], relays: usize) -> Self {
+        Self { point: None, death, whats, last: whats[0], relays, without: None }
+    }
 }
 
 /// All of them.
 pub(crate) fn cases() -> Vec<Case> {
+    let direct = Death::ALL.map(|death| (death, 0));
+    let relayed = Death::OF_RELAYS.map(|death| (death, 3));
     let points = POINTS.into_iter().map(Some).chain([None]).enumerate();
     let squares = points.flat_map(|(row, point)| {
-        Death::ALL.into_iter().enumerate().map(move |(column, death)| Case {
+        direct.into_iter().chain(relayed).enumerate().map(move |(column, (death, relays))| Case {
             point,
-            death,
-            last: What::ALL[(row + column) % What::ALL.len()],
-            relays: 0,
-            without: None,
+            last: What::OUTSIDE[(row + column) % What::OUTSIDE.len()],
+            ..Case::in_force(death, &What::OUTSIDE, relays)
         })
     });
-    let hops = (0..3).flat_map(|hop| [Death::KillRelay(hop), Death::StopRelay(hop)]);
-    let relayed = hops.chain([Death::Cut, Death::Freeze, Death::StopAgentAndCut]);
-    let relayed =
-        relayed.map(|death| Case { point: None, death, last: What::Delay, relays: 3, without: None });
-    squares.chain(relayed).collect()
+    let far = [Death::Cut, Death::Freeze, Death::StopAgentAndCut];
+    let far = far.map(|death| Case::in_force(death, &What::OUTSIDE, 3));
+    squares.chain(far).chain(of_workers()).collect()
+}
+
+/// A worker holds faults itself: behind an agent alone, and behind three hops of which the agent is the last.
+fn of_workers() -> impl Iterator<Item = Case> {
+    let near = [
+        Death::KillAgent,
+        Death::StopAgent,
+        Death::KillServer,
+        Death::StopServer,
+        Death::Cut,
+        Death::Freeze,
+        Death::KillWorker,
+        Death::StopWorker,
+    ];
+    let far = [
+        Death::KillRelay(0),
+        Death::StopRelay(0),
+        Death::KillRelay(1),
+        Death::StopRelay(1),
+        Death::KillAgent,
+        Death::StopAgent,
+        Death::Cut,
+        Death::Freeze,
+    ];
+    let near = near.into_iter().map(|death| (death, 0));
+    near.chain(far.into_iter().map(|death| (death, 2)))
+        .map(|(death, relays)| Case::in_force(death, &What::INSIDE, relays))
 }
 
 impl Case {
     pub(crate) fn name(self) -> String {
+        let who = if self.last.is_inside() { " in a worker" } else { "" };
         let hops = if self.relays > 0 { format!(" behind {} relays", self.relays) } else { String::new() };
         let without = self.without.map(|name| format!(" without {name}")).unwrap_or_default();
         let at = self.point.map_or("in force", |point| point.name);
-        format!("{:?} × {at} ({:?} last){hops}{without}", self.death, self.last)
+        format!("{:?} × {at} ({:?} last){who}{hops}{without}", self.death, self.last)
     }
 
     /// Walks through one cell.
@@ -112,8 +149,9 @@ impl Case {
         let crash_at = self.crash_at();
         let of_server = self.point.is_some_and(|point| point.at == Role::Server);
         let (of_host, of_agent) = if of_server { (crash_at, None) } else { (None, crash_at) };
+        let turn = STARTING.acquire().await;
         let host = if of_server || self.death.hurts_server() {
-            Arc::new(Host::start(of_host).await)
+            Arc::new(Host::start(of_host.as_deref()).await)
         } else {
             shared
         };
@@ -121,30 +159,40 @@ impl Case {
             crash_at: of_agent.zip(self.point).map(|(place, point)| (point.at, place)),
             without: self.without,
             relays: self.relays,
+            targets: self.whats.iter().copied().filter(|what| !what.is_inside()).collect(),
+            worker: self.last.is_inside(),
         };
-        let mut cell = Cell::start(host, plan).await;
+        let mut cell = Cell::start(host, &plan).await;
         let guard = self.bring_about(&mut cell).await?;
-        let faults = cell.orders.len();
-        cell.order_no_more();
-        cell.observer.note(cell.agent.pid());
-        self.death.strike(&mut cell, guard, self.point.map(|point| point.at));
+        drop(turn);
+        let faults = cell.orders.given().len();
+        if self.point.is_none() {
+            let seen = cell.left().await;
+            // A worker shows all that it holds at once.
+            let least = if plan.worker { 1 } else { faults };
+            if seen.len() < least {
+                return Err(format!("{faults} faults are in force, and seen of them is {seen:?}"));
+            }
+        }
+        cell.orders.insist_no_more();
+        self.death.strike(&mut cell, guard, self.point.map(|point| point.at)).await;
         let took = cell.clean().await?;
         self.death.get_over(&mut cell, guard).await?;
-        Ok(Found { death: self.death, faults, took })
+        cell.end().await?;
+        Ok(Found { death: self.death, faults, took: Some(took) })
     }
 
-    /// How long the last one is held. Who stops on the way to it and then goes on may well bring it into force,
-    /// and if server, agent and their connection live it does not end before its time.
-    fn last_for(self) -> Duration {
-        let caught = self.point.is_some_and(|point| point.way == Way::In);
-        let may_begin = matches!(self.death, Death::KillGuard | Death::StopGuard);
-        if caught && may_begin { Duration::from_secs(3) } else { HOUR }
+    /// How long what is on its way is held. If all that it takes is there after the death it may well come into
+    /// force, and then it does not end before its time.
+    fn held_for(self, way: Way) -> Duration {
+        let caught = self.point.is_some_and(|point| point.way == way);
+        if caught && self.death.is_survived() { Duration::from_secs(3) } else { HOUR }
     }
 
     fn crash_at(self) -> Option<String> {
         let point = self.point?;
         let passing = match (point.way, point.name) {
-            (Way::In, _) => What::ALL.len(),
+            (Way::In, _) => self.whats.len(),
             // The guard rehearses two undos of processes at its start.
             (_, "mid-revert") => 3,
             _ => 1,
@@ -152,33 +200,42 @@ impl Case {
         Some(format!("{}:{passing}=stop", point.name))
     }
 
+    /// Orders one to end, and begins anew if its lease ended it before.
+    async fn order_out(self, cell: &mut Cell, halted: impl Fn() -> bool) -> Outcome<()> {
+        while !halted() {
+            cell.orders.stop(What::Delay);
+            eventually("whoever is to be caught stands, or it ended before", async || {
+                (halted() || cell.orders.was_lost(What::Delay)).then_some(())
+            })
+            .await;
+            if !halted() {
+                cell.order(What::Delay, HOUR);
+                cell.in_force(&halted).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Brings faults into force until whoever is to be caught is. Answers the guard.
     async fn bring_about(self, cell: &mut Cell) -> Outcome<u32> {
-        let guard = loop {
-            if let Some(guard) = cell.guard() {
-                break guard;
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let guard = eventually("the agent has a guard", async || cell.guard()).await;
         let caught = self.point.map(|point| match point.at {
             Role::Agent => cell.agent.pid(),
             Role::Guard => guard,
-            Role::Server => cell.host.server.process.pid(),
+            Role::Server => cell.host.pid(),
         });
         let halted = || caught.is_some_and(is_stopped);
-        for what in What::ALL {
-            if what != self.last {
-                cell.order(what, HOUR);
-            }
+        for what in self.whats.iter().filter(|what| **what != self.last) {
+            cell.order(*what, self.held_for(Way::First));
         }
         cell.in_force(halted).await?;
         if !halted() {
-            cell.order(self.last, self.last_for());
+            cell.order(self.last, self.held_for(Way::In));
         }
         cell.in_force(halted).await?;
         if let (Some(point), Some(who)) = (self.point, caught) {
             if point.way == Way::Out {
-                cell.stop(What::Delay);
+                self.order_out(cell, halted).await?;
             }
             cell.stands(who, point.name).await?;
         }

@@ -2,17 +2,18 @@
 
 use crate::{cell::Outcome, death::Death, grid::Case, target::What};
 
-/// A guarantee, and the death that needs it.
-const GUARANTEES: [(&str, Death); 4] = [
-    ("guard-revert", Death::KillAgent),
-    ("lease", Death::Cut),
-    ("adoption", Death::KillGuard),
-    ("journal", Death::KillAgentAndGuard),
+/// A guarantee, the death that needs it, and what would be left.
+const GUARANTEES: [(&str, Death, &[What]); 5] = [
+    ("guard-revert", Death::KillAgent, &What::OUTSIDE),
+    ("lease", Death::Cut, &What::OUTSIDE),
+    ("adoption", Death::KillGuard, &What::OUTSIDE),
+    ("journal", Death::KillAgentAndGuard, &What::OUTSIDE),
+    ("worker-lease", Death::Freeze, &What::INSIDE),
 ];
 
 /// One cell for each.
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |(name, death)| Case { point: None, death, last: What::Delay, relays: 0, without: Some(name) };
+    let case = |(name, death, whats)| Case { without: Some(name), ..Case::in_force(death, whats, 0) };
     GUARANTEES.into_iter().map(case).collect()
 }
 

@@ -1,26 +1,80 @@
 //! The server of one or many cells.
 
-use chaos_kitty::client::Client;
-use chaos_kitty_tests::{Sandbox, Server};
+use std::{
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
-use crate::cell::LEASE_FLAG;
+use chaos_kitty::{
+    client::{Client, TlsFiles, dial},
+    endpoint::{DEFAULT_SOCKET, Endpoint},
+    v1::GetStatusRequest,
+};
+use chaos_kitty_tests::{Sandbox, eventually, process::Process};
+
+use crate::cell::{LEASE_FLAG, end_gently};
 
 /// A server in a folder of its own, and one connection to it.
 pub(crate) struct Host {
     // Dropped before its folder.
-    pub(crate) server: Server,
+    process: Mutex<Process>,
     pub(crate) client: Client,
-    _sandbox: Sandbox,
+    sandbox: Sandbox,
 }
 
 impl Host {
     /// Starts one; `crash_at` is for a server that is to stop at a point.
-    pub(crate) async fn start(crash_at: Option<String>) -> Self {
-        let mut sandbox = Sandbox::new();
-        if let Some(point) = crash_at {
-            sandbox.set("KITTY_CRASH_AT", &point);
-        }
-        let server = sandbox.server(&["--lease", LEASE_FLAG]).await;
-        Self { client: server.client().await, server, _sandbox: sandbox }
+    pub(crate) async fn start(crash_at: Option<&str>) -> Self {
+        let sandbox = Sandbox::new();
+        let process = Mutex::new(start(&sandbox, crash_at));
+        let socket = sandbox.path().join(DEFAULT_SOCKET);
+        let client = eventually("kittyd answers", async || {
+            let mut client = dial(&Endpoint::Unix(socket.clone()), &TlsFiles::default()).await.ok()?;
+            client.get_status(GetStatusRequest {}).await.ok()?;
+            Some(client)
+        })
+        .await;
+        Self { process, client, sandbox }
     }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.sandbox.path().join(DEFAULT_SOCKET)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process().pid()
+    }
+
+    /// The server's log.
+    pub(crate) fn log(&self) -> String {
+        self.process().stderr()
+    }
+
+    /// Starts it again on its store, after it was killed.
+    pub(crate) fn restart(&self) {
+        let mut process = self.process();
+        process.kill();
+        *process = start(&self.sandbox, None);
+    }
+
+    /// The same, after it has ended in good order.
+    pub(crate) fn restart_gently(&self) {
+        let mut process = self.process();
+        end_gently(&mut process);
+        *process = start(&self.sandbox, None);
+    }
+
+    fn process(&self) -> MutexGuard<'_, Process> {
+        self.process.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start(sandbox: &Sandbox, crash_at: Option<&str>) -> Process {
+    let mut command = sandbox.command("kittyd");
+    let socket = Endpoint::Unix(sandbox.path().join(DEFAULT_SOCKET));
+    command.args(["--listen", &socket.to_string(), "--lease", LEASE_FLAG]);
+    if let Some(point) = crash_at {
+        command.env("KITTY_CRASH_AT", point);
+    }
+    Process::start("kittyd", command, sandbox.path())
 }

@@ -13,12 +13,16 @@
 )]
 
 mod cell;
+mod choice;
 mod death;
 mod figures;
 mod grid;
+mod ground;
 mod guarantees;
 mod host;
 mod observer;
+mod order;
+mod rounds;
 mod target;
 
 use std::{process::ExitCode, sync::Arc, time::Instant};
@@ -27,41 +31,50 @@ use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use cell::Outcome;
-use figures::Figures;
-use grid::{Case, Found};
+use figures::{Figures, Found};
+use grid::Case;
 use host::Host;
 
 /// Cells side by side: most of their time they wait.
-const SIDE_BY_SIDE: usize = 16;
+const SIDE_BY_SIDE: usize = 32;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     // As cargo test is given names of tests: those of parts, and of cells.
-    let names: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let is_long = arguments.iter().any(|argument| argument == "--long");
+    let names: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part.as_str()));
-    // Orphans come to us, so that none escapes the observer.
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
-    let all = grid::cases().into_iter().chain(guarantees::cases());
-    let cases: Vec<_> = all.filter(|case| wanted(&format!("torture: {}", case.name()))).collect();
-    if cases.is_empty() {
-        return ExitCode::SUCCESS;
-    }
-    println!("{} cells", cases.len());
     let begun = Instant::now();
-    let host = Arc::new(Host::start(None).await);
     let mut figures = Figures::default();
+    if is_long {
+        rounds::run(&mut figures).await;
+    } else {
+        let all = grid::cases().into_iter().chain(guarantees::cases());
+        let cases: Vec<_> = all.filter(|case| wanted(&format!("torture: {}", case.name()))).collect();
+        if cases.is_empty() {
+            return ExitCode::SUCCESS;
+        }
+        walk(cases, &mut figures).await;
+    }
+    println!("{figures}in {:.0?}", begun.elapsed());
+    target::clean_up();
+    ground::clean_up();
+    if figures.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Walks through these cells.
+async fn walk(cases: Vec<Case>, figures: &mut Figures) {
+    println!("{} cells", cases.len());
+    let host = Arc::new(Host::start(None).await);
     let mut cells =
         stream::iter(cases).map(|case| run(case, Arc::clone(&host))).buffer_unordered(SIDE_BY_SIDE);
     while let Some((case, outcome)) = cells.next().await {
         match case.without {
-            None => figures.take(case.name(), outcome),
-            Some(_) => figures.take_proof(case.name(), guarantees::judge(outcome)),
+            None => figures.take(&case.name(), outcome),
+            Some(_) => figures.take_proof(&case.name(), guarantees::judge(outcome)),
         }
     }
-    drop(cells);
-    println!("{figures}in {:.0?}", begun.elapsed());
-    target::clean_up();
-    if figures.failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 /// Runs a cell on a thread of its own, for much of it is looking around; a panic is its failure.

@@ -1,41 +1,62 @@
-//! What is hurt: processes under names of their own.
+//! What is hurt: processes under names of their own, and a service that carries the worker SDK.
 
 use std::{
     fs,
-    os::unix::{fs::symlink, process::CommandExt},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
     sync::LazyLock,
     time::Duration,
 };
 
-use chaos_kitty::v1::{self, RunScript, SpinCpu, action::Kind};
-use chaos_kitty_tests::process::{Process, wait_for};
-use rustix::process::{Pid, Signal, kill_process_group};
+use chaos_kitty::v1::{self, RaiseError, RunScript, SpinCpu, action::Kind};
+use chaos_kitty_tests::{
+    Sandbox, eventually, http,
+    process::{Process, wait_for},
+};
+use tokio::time::timeout;
 
-use crate::observer::descendants;
+use crate::ground::Ground;
 
-/// What is done to a process.
+/// A worker that nothing is in force in has answered a request by then.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// What is done to whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
     Delay,
     Memory,
     Cpu,
     Script,
+    /// A delay by the cgroup freezer, of a target that owns its cgroup.
+    Freeze,
+    WorkerDelay,
+    WorkerMemory,
+    WorkerError,
 }
 
 impl What {
-    pub(crate) const ALL: [Self; 4] = [Self::Delay, Self::Memory, Self::Cpu, Self::Script];
+    /// Those that hurt processes from outside.
+    pub(crate) const OUTSIDE: [Self; 5] = [Self::Delay, Self::Memory, Self::Cpu, Self::Script, Self::Freeze];
+
+    /// Those that a worker holds itself.
+    pub(crate) const INSIDE: [Self; 3] = [Self::WorkerDelay, Self::WorkerMemory, Self::WorkerError];
 
     /// The action, held for this long.
     pub(crate) fn action(self, duration: Duration) -> v1::Action {
         let kind = match self {
-            Self::Delay => Kind::Delay(v1::Delay::default()),
+            Self::Delay | Self::Freeze | Self::WorkerDelay => Kind::Delay(v1::Delay::default()),
             Self::Memory => Kind::Memory(v1::AllocateMemory { size_bytes: 16 << 20 }),
+            Self::WorkerMemory => Kind::Memory(v1::AllocateMemory { size_bytes: 48 << 20 }),
             Self::Cpu => Kind::Cpu(SpinCpu { cores: 1, load: 2 }),
             Self::Script => Kind::Script(RunScript { name: "cpuBurn.sh".into(), ..Default::default() }),
+            Self::WorkerError => Kind::Error(RaiseError::default()),
         };
         v1::Action { duration: Some(duration.into()), kind: Some(kind) }
+    }
+
+    pub(crate) const fn is_inside(self) -> bool {
+        matches!(self, Self::WorkerDelay | Self::WorkerMemory | Self::WorkerError)
     }
 
     const fn letter(self) -> char {
@@ -44,11 +65,13 @@ impl What {
             Self::Memory => 'm',
             Self::Cpu => 'c',
             Self::Script => 's',
+            Self::Freeze => 'f',
+            Self::WorkerDelay | Self::WorkerMemory | Self::WorkerError => 'w',
         }
     }
 }
 
-/// A tree of three processes that one kind of action hurts.
+/// A process, for a delay a tree of three, that one kind of action hurts.
 pub(crate) struct Target {
     pub(crate) what: What,
     /// The name of the process, and of the rule that finds it.
@@ -58,33 +81,57 @@ pub(crate) struct Target {
 
 impl Target {
     /// `cell` makes its name: at most 12 characters.
-    pub(crate) fn start(folder: &Path, cell: &str, what: What) -> Self {
+    pub(crate) fn start(ground: &Ground, folder: &Path, cell: &str, what: What) -> Self {
         let name = format!("{cell}-{}", what.letter());
         let program = folder.join(&name);
-        // A link: a copy could still be open for writing in another thread's child.
-        symlink("/bin/sh", &program).unwrap();
         let mut command = Command::new(&program);
-        command.args(["-c", "/bin/sleep 900 & /bin/sleep 900 & wait"]).process_group(0);
-        let process = Process::start(&name, command, folder);
+        command.current_dir(folder);
+        // A link: a copy could still be open for writing in another thread's child.
+        if what == What::Delay {
+            symlink("/bin/sh", &program).unwrap();
+            command.args(["-c", "/bin/sleep 900 & /bin/sleep 900 & wait"]);
+        } else {
+            symlink("/bin/sleep", &program).unwrap();
+            command.arg("900");
+        }
+        let place = (what == What::Freeze).then_some("frozen");
+        let process = Process::start(&name, ground.enter(&command, place), folder);
         if what == What::Script {
             LEASH.take_in(process.pid());
         }
-        let target = Self { what, name, process };
-        wait_for("the tree has grown", || target.pids().len() == 3);
-        target
-    }
-
-    /// All of the tree.
-    pub(crate) fn pids(&self) -> Vec<u32> {
-        let children = descendants(self.process.pid(), Duration::from_millis(100));
-        children.iter().map(|child| child.pid).chain([self.process.pid()]).collect()
+        Self { what, name, process }
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        let group = Pid::from_raw(self.process.pid().try_into().unwrap()).unwrap();
-        let _gone_already = kill_process_group(group, Signal::KILL);
+/// The example service.
+pub(crate) struct Worker {
+    pub(crate) process: Process,
+    pub(crate) name: String,
+    /// `127.0.0.1:PORT` of its HTTP side.
+    address: String,
+}
+
+impl Worker {
+    /// Starts it, attached to an agent's socket or the server's.
+    pub(crate) async fn start(ground: &Ground, sandbox: &Sandbox, cell: &str, attach_to: &str) -> Self {
+        let name = format!("{cell}-w");
+        let mut command = sandbox.command("shop");
+        command.args(["--server", attach_to, "--name", &name, "--group", &name]);
+        // What an earlier one said is not this one's.
+        let _none_yet = fs::remove_file(sandbox.path().join(format!("{name}.out")));
+        let process = Process::start(&name, ground.enter(&command, None), sandbox.path());
+        let address = eventually("the worker says where it listens", async || {
+            let out = process.stdout();
+            out.lines().find_map(|line| line.strip_prefix("listening on http://").map(str::to_owned))
+        })
+        .await;
+        Self { process, name, address }
+    }
+
+    /// Whether it does its work.
+    pub(crate) async fn is_well(&self) -> bool {
+        let answer = timeout(ANSWER, http::request(&self.address, "GET", "/", &[], "")).await;
+        answer.is_ok_and(|answer| answer.is_ok_and(|(status, _)| status == 200))
     }
 }
 
@@ -108,7 +155,7 @@ impl Leash {
                 .join(format!("kitty-torture-{}", std::process::id()));
             fs::create_dir(&folder).ok()?;
             fs::write(folder.join("cpu.cfs_period_us"), "20000").ok()?;
-            fs::write(folder.join("cpu.cfs_quota_us"), "6000").ok()?;
+            fs::write(folder.join("cpu.cfs_quota_us"), "2000").ok()?;
             Some(folder)
         }))
     }

@@ -12,6 +12,8 @@ use std::{
 use chaos_kitty::{lease::boot_time, v1::end_reason::Name as EndReason};
 use tokio::sync::Notify;
 
+use crate::hooks;
+
 /// Longest sleep between two looks at the clock: CLOCK_BOOTTIME runs on through a suspend, timers do not.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -22,6 +24,7 @@ pub(crate) struct LeaseCell(AtomicU64);
 impl LeaseCell {
     /// Takes over what the lease says now.
     pub(crate) fn set(&self, until: Duration) {
+        let until = if hooks::without("worker-lease") { Duration::MAX } else { until };
         self.0.store(nanos(until), SeqCst);
     }
 }

@@ -28,6 +28,7 @@ mod client;
 mod control;
 mod faults;
 mod hold;
+mod hooks;
 mod layer;
 mod memory_limit;
 mod order;

@@ -155,11 +155,13 @@ async fn stressor_ended(stressor: Option<&mut Stressor>) -> Result<(), Problem> 
     }
 }
 
-/// Waits until a stressor that was killed is seen to have ended.
+/// Waits until a stressor is seen to have ended: the guard has killed it, or it had not been released, where it may
+/// not be yet what the guard ends.
 async fn settled(stressor: Option<&mut Stressor>) -> Result<(), Problem> {
     const PATIENCE: Duration = Duration::from_secs(5);
     let Some(stressor) = stressor else { return Ok(()) };
     let process = stressor.process();
+    stressor.hang_up();
     let ended = tokio::time::timeout(PATIENCE, stressor.ended()).await.map(drop);
     ended.map_err(|_| {
         Problem::new(Code::Stuck, format!("stressor {process} has not ended"))

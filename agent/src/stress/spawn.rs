@@ -78,7 +78,8 @@ pub(super) fn tell_parent(error: &io::Error) {
 #[derive(Debug)]
 pub(crate) struct Stressor {
     child: Child,
-    pipe: ChildStdin,
+    /// `None`: nothing more is said to it.
+    pipe: Option<ChildStdin>,
     lines: Option<Lines<BufReader<ChildStdout>>>,
     process: Process,
     /// Where it was put, and how many the out-of-memory killer had ended there before.
@@ -104,7 +105,9 @@ impl Stressor {
         let process = child.id().and_then(Process::now);
         let lines = child.stdout.take().map(|stdout| BufReader::new(stdout).lines());
         match (pipe, process) {
-            (Some(pipe), Some(process)) => Ok(Self { child, pipe, lines, process, place: (Vec::new(), 0) }),
+            (Some(pipe), Some(process)) => {
+                Ok(Self { child, pipe: Some(pipe), lines, process, place: (Vec::new(), 0) })
+            }
             _ => Err(Problem::internal("the stressor ended at its start")),
         }
     }
@@ -148,23 +151,28 @@ impl Stressor {
     pub(crate) async fn release(&mut self, hold: Duration) -> Result<Duration, Problem> {
         let start = boot_time();
         let line = Release { start, hold }.line();
-        match self.pipe.write_all(line.as_bytes()).await {
-            Ok(()) => Ok(start),
-            Err(_) => Err(self.last_words().await),
-        }
+        self.say(line.as_bytes()).await?;
+        Ok(start)
     }
 
     /// The bytes of a script, after the release.
     pub(crate) async fn send(&mut self, script: &[u8]) -> Result<(), Problem> {
         let head = format!("{}\n", script.len());
-        let sent = async {
-            self.pipe.write_all(head.as_bytes()).await?;
-            self.pipe.write_all(script).await
+        self.say(head.as_bytes()).await?;
+        self.say(script).await
+    }
+
+    async fn say(&mut self, bytes: &[u8]) -> Result<(), Problem> {
+        let said = match &mut self.pipe {
+            Some(pipe) => pipe.write_all(bytes).await.is_ok(),
+            None => false,
         };
-        match sent.await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.last_words().await),
-        }
+        if said { Ok(()) } else { Err(self.last_words().await) }
+    }
+
+    /// Says nothing more, upon which it ends, released or not.
+    pub(crate) fn hang_up(&mut self) {
+        self.pipe = None;
     }
 
     /// The next thing that a child says, if its standard output is a pipe. Cancellation safe.

@@ -90,12 +90,17 @@ impl Arm for NoMore {
     }
 }
 
-/// Everything up to STARTED. What fails is put back.
-pub(crate) async fn start(action: &v1::Action, subject: &Subject) -> Result<Held, Problem> {
+/// Everything before its injection.
+pub(crate) async fn prepare(action: &v1::Action, subject: &Subject) -> Result<Held, Problem> {
     use_program(Path::new(env!("CARGO_BIN_EXE_kitty-agent")).to_owned());
     let mut fault = fault_for(action, subject)?;
     let prepared = fault.prepare().await?;
-    let mut held = Held { fault, undos: prepared.undos, evidence: prepared.evidence };
+    Ok(Held { fault, undos: prepared.undos, evidence: prepared.evidence })
+}
+
+/// Everything up to STARTED. What fails is put back.
+pub(crate) async fn start(action: &v1::Action, subject: &Subject) -> Result<Held, Problem> {
+    let mut held = prepare(action, subject).await?;
     held.fault.inject(&NoMore).await?;
     let evidence = held.fault.verify().await?;
     held.evidence.extend(evidence);

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     cgroup::Cgroup,
-    driver::{Held, Target, action, eventually, host, start, subject},
+    driver::{Held, Target, action, eventually, host, prepare, start, subject},
 };
 
 fn script(content: &str, arguments: &[&str]) -> v1::Action {
@@ -53,6 +53,15 @@ async fn a_script_that_exits_gives_its_code_and_output() {
     let done = figures(held.revert().await);
     assert_eq!(done.exit_code, Some(3));
     assert_eq!(done.output, format!("target {}, a b and $(c)\noops\n", target.0.id()));
+    assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn a_script_that_is_stopped_before_its_injection_leaves_nothing_and_is_not_stuck() {
+    let target = Target::sleeper();
+    let held = prepare(&script("#!/bin/sh\nsleep 600\n", &[]), &target.subject()).await.unwrap();
+    let folder = cgroup(&held);
+    figures(held.revert().await);
     assert!(!folder.exists());
 }
 

@@ -52,6 +52,10 @@ impl Ledger for Actions {
         let Some(last) = reports.iter().map(|report| report.sequence).max() else { return };
         let changed = reports.iter().filter_map(|report| self.take_in(node, report));
         let over: Vec<_> = changed.filter(|status| is_over(status.state())).collect();
+        if node.has_left() {
+            // What came too late to count comes again in the Hello of its next attachment.
+            return;
+        }
         if over.is_empty() {
             return self.fleet.taken(node, last);
         }
@@ -85,7 +89,8 @@ impl Ledger for Actions {
 }
 
 impl Actions {
-    /// Takes a report in; gives what it changed.
+    /// Takes a report in; gives what it changed. One of an attachment that is over counts no more: its actions are
+    /// settled without it.
     fn take_in(&self, node: &Node, report: &ActionReport) -> Option<ActionStatus> {
         let known = self.book.look(&report.action_id, |entry| {
             let its_own = entry.status.borrow().agent_id == node.id();
@@ -100,7 +105,7 @@ impl Actions {
         }
         self.book.change(&report.action_id, |entry, status| {
             let was = status.state();
-            if !fold(status, report) {
+            if node.has_left() || !fold(status, report) {
                 return false;
             }
             if was == State::Admitted && status.acknowledged_in.is_none() {
@@ -128,7 +133,7 @@ impl Actions {
                 return false;
             }
         };
-        if !may_follow(State::Unknown, report.state()) {
+        if node.has_left() || !may_follow(State::Unknown, report.state()) {
             return false;
         }
         let mut status = known;

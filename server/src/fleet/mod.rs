@@ -163,6 +163,12 @@ impl Fleet {
         self.state().roster.get(id).cloned()
     }
 
+    /// A node, attached or not, as whoever handles its messages has it.
+    #[cfg(test)]
+    pub(crate) fn node(&self, id: &str) -> Arc<Node> {
+        self.state().nodes[id].clone()
+    }
+
     /// A target without a node.
     #[cfg(test)]
     pub(crate) fn put_target(&self, target: Arc<Target>) {

@@ -120,6 +120,11 @@ impl Node {
         live.attached && live.welcomed
     }
 
+    /// Attached no longer: whatever it still says is of the past.
+    pub(crate) fn has_left(&self) -> bool {
+        !self.live().attached
+    }
+
     pub(super) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }

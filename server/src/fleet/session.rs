@@ -7,9 +7,9 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, hello,
     v1::{
-        AgentMessage, Goodbye, Hello, Refusal, ServerMessage, agent_message::Kind, agent_role::Name as Role,
+        AgentMessage, Goodbye, Hello, ServerMessage, agent_message::Kind, agent_role::Name as Role,
         server_message,
     },
 };
@@ -227,7 +227,6 @@ impl Drop for Session {
 
 /// Tells a relayed node that it is not attached.
 pub(super) fn refusal(address: &str, problem: Problem) -> ServerMessage {
-    let permanent = problem.code != Code::DuplicateAgent;
-    let refusal = Refusal { problem: Some(problem.into()), permanent };
-    ServerMessage { node: address.to_owned(), kind: Some(server_message::Kind::Refusal(refusal)) }
+    let kind = server_message::Kind::Refusal(hello::refusal(problem));
+    ServerMessage { node: address.to_owned(), kind: Some(kind) }
 }

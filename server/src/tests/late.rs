@@ -4,6 +4,7 @@ use agent_message::Kind;
 use chaos_kitty::v1::{action_state::Name as State, end_reason::Name as Reason};
 
 use super::*;
+use crate::fleet::Ledger as _;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -124,4 +125,25 @@ async fn what_is_stuck_on_a_node_is_shown_with_its_hint_until_the_node_no_longer
     server.until("it is cleared", async || server.active().is_empty()).await;
     assert!(get(&server, id).await.problem.unwrap().message.contains("no longer names it"));
     drop(again);
+}
+
+#[tokio::test]
+async fn a_report_of_an_attachment_that_is_over_revives_nothing() {
+    let server = Server::start(quick()).await;
+    let mut first = server.worker("a", "g").await;
+    let mut updates = server.unleash("a", delay(SECOND * 60)).await.unwrap();
+    let order = first.order().await;
+    // As a thread has it that was held up between taking the message from the stream and taking it in.
+    let (node, actions) = (server.app.service().fleet.node("a"), server.app.service().actions.clone());
+    drop(first);
+    let started = v1::ActionReport { state: State::Started.into(), ..reverted(&order, 1) };
+    until_state(&mut updates, State::Unknown).await;
+    actions.reported(&node, vec![started.clone()]);
+    assert_eq!(get(&server, &order.action_id).await.state(), State::Unknown);
+
+    let _again = server.worker("a", "g").await;
+    until_state(&mut updates, State::Failed).await;
+    actions.reported(&node, vec![started]);
+    assert_eq!(get(&server, &order.action_id).await.state(), State::Failed);
+    assert!(server.active().is_empty());
 }

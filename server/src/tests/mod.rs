@@ -85,7 +85,7 @@ impl Server {
         let client = dial(endpoint, &TlsFiles::default()).await.unwrap();
         let mut client = client.max_encoding_message_size(usize::MAX);
         let inbound = client.attach(ReceiverStream::new(receiver)).await.unwrap().into_inner();
-        Node { sender, inbound, sequence: 0, id: String::new(), silent: false }
+        Node { sender, inbound, sequence: 0, id: String::new(), silent: false, deaf_to: None }
     }
 
     /// A worker of this id and group, welcomed.
@@ -204,6 +204,8 @@ struct Node {
     id: String,
     /// It answers no renewals and no pings.
     silent: bool,
+    /// No renewals of this node are answered.
+    deaf_to: Option<&'static str>,
 }
 
 impl Node {
@@ -223,6 +225,7 @@ impl Node {
                 let message = self.inbound.message().await?.ok_or_else(|| Status::ok("the end"))?;
                 let node = message.node;
                 match message.kind.expect("a kind") {
+                    server_message::Kind::Renewal(_) if self.deaf_to == Some(&node) => {}
                     server_message::Kind::Renewal(renewal) if !self.silent => {
                         let answer = v1::LeaseRenewal { number: renewal.number, ..Default::default() };
                         self.send_from(&node, agent_message::Kind::Renewal(answer)).await;

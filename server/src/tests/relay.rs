@@ -68,3 +68,17 @@ async fn a_worker_can_not_relay() {
     node.send_from("b", Kind::Hello(v1::Hello { path: vec!["a".to_owned()], ..worker("b", "") })).await;
     assert_eq!(node.refusal().await.code, Code::ProtocolViolation);
 }
+
+#[tokio::test]
+async fn a_relayed_node_that_answers_nothing_for_a_lease_may_come_back_at_once() {
+    let server = Server::start(quick()).await;
+    let mut relay = relay(&server).await;
+    relay.deaf_to = Some("two-hops");
+    let (address, refusal) = relay.next_with_address().await.unwrap();
+    let server_message::Kind::Refusal(refusal) = refusal else { panic!("{refusal:?}") };
+    assert_eq!((address.as_str(), refusal.permanent), ("two-hops", false));
+    let path = vec!["far".to_owned(), "near".to_owned()];
+    relay.send_from("two-hops", Kind::Hello(v1::Hello { path, ..worker("two-hops", "g") })).await;
+    let (_, welcome) = relay.next_with_address().await.unwrap();
+    assert!(matches!(welcome, server_message::Kind::Welcome(_)));
+}

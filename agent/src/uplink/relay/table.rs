@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use chaos_kitty::{
     Code, Problem,
-    hello::check_hello,
+    hello::{check_hello, refusal},
     v1::{
-        AgentMessage, Goodbye, Hello, Refusal, ServerMessage, agent_message::Kind as Up,
-        agent_role::Name as Role, server_message::Kind as Down,
+        AgentMessage, Goodbye, Hello, ServerMessage, agent_message::Kind as Up, agent_role::Name as Role,
+        server_message::Kind as Down,
     },
 };
 
@@ -199,12 +199,6 @@ impl Table {
         }
         Ok(effects)
     }
-}
-
-/// Whether the same Hello has no chance, whenever it comes again.
-pub(super) fn refusal(problem: Problem) -> Refusal {
-    let permanent = !matches!(problem.code, Code::DuplicateAgent | Code::ConnectionLost | Code::FellBehind);
-    Refusal { problem: Some(problem.into()), permanent }
 }
 
 fn goodbye(node: String, reason: &str, process_ended: bool) -> AgentMessage {

@@ -1,0 +1,101 @@
+//! What chance decides. Everything is drawn from the seed and the number of a series or a round, so that a seed
+//! repeats it, whatever runs beside it.
+
+use std::{ops::RangeInclusive, time::Duration};
+
+use rand::{RngExt, SeedableRng, seq::IndexedRandom};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    cell::{HOUR, Plan, Role},
+    death::Death,
+    grid::POINTS,
+    target::What,
+};
+
+/// Rounds in one cell, one after the other.
+pub(crate) const SERIES: u64 = 8;
+
+/// Of so many rounds one is on a point's way, …
+const AT_A_POINT: f64 = 0.3;
+/// … one action is short, …
+const SHORT: f64 = 0.3;
+/// … and one is ordered to end just before.
+const STOPPED: f64 = 0.25;
+
+fn random(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(stream);
+    random
+}
+
+/// What the cell of a series is made of.
+pub(crate) fn plan(seed: u64, series: u64) -> Plan {
+    let mut random = random(seed, u64::MAX - series);
+    Plan {
+        relays: random.random_range(0..=3),
+        targets: What::OUTSIDE.to_vec(),
+        worker: random.random_bool(0.5),
+        ..Plan::default()
+    }
+}
+
+/// What happens in one round.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// Where agent or guard die, or stop.
+    pub(crate) crash_at: Option<(Role, String)>,
+    pub(crate) actions: Vec<(What, Duration)>,
+    /// How long after the orders.
+    pub(crate) stop: Option<What>,
+    pub(crate) moment: Duration,
+    pub(crate) death: Death,
+    /// How long everybody else waits before it is undone.
+    pub(crate) pause: Duration,
+}
+
+impl Choice {
+    pub(crate) fn draw(seed: u64, round: u64, plan: &Plan) -> Self {
+        let random = &mut random(seed, round);
+        let inside: &[What] = if plan.worker { &What::INSIDE } else { &[] };
+        let mut actions: Vec<_> =
+            plan.targets.iter().chain(inside).filter(|_| random.random_bool(0.6)).copied().collect();
+        if actions.is_empty() {
+            actions.push(What::Delay);
+        }
+        let actions: Vec<_> = actions.into_iter().map(|what| (what, held_for(random))).collect();
+        let stopped = random.random_bool(STOPPED).then(|| actions.choose(random).map(|(what, _)| *what));
+        Self {
+            crash_at: crash_at(random),
+            stop: stopped.flatten(),
+            moment: millis(random, 0..=1500),
+            death: death(random, plan),
+            pause: millis(random, 0..=1500),
+            actions,
+        }
+    }
+}
+
+fn held_for(random: &mut ChaCha8Rng) -> Duration {
+    if random.random_bool(SHORT) { millis(random, 50..=2000) } else { HOUR }
+}
+
+fn millis(random: &mut ChaCha8Rng, range: RangeInclusive<u64>) -> Duration {
+    Duration::from_millis(random.random_range(range))
+}
+
+fn crash_at(random: &mut ChaCha8Rng) -> Option<(Role, String)> {
+    let point = POINTS.iter().filter(|point| point.at != Role::Server).collect::<Vec<_>>();
+    let (point, passing) = (point.choose(random)?, random.random_range(1..=6));
+    let how = if random.random_bool(0.5) { "kill" } else { "stop" };
+    random.random_bool(AT_A_POINT).then(|| (point.at, format!("{}:{passing}={how}", point.name)))
+}
+
+fn death(random: &mut ChaCha8Rng, plan: &Plan) -> Death {
+    let relays = (0..plan.relays)
+        .flat_map(|hop| [Death::KillRelay(hop), Death::StopRelay(hop), Death::RestartRelay(hop)]);
+    let worker = [Death::KillWorker, Death::StopWorker].into_iter().filter(|_| plan.worker);
+    let restarts = [Death::RestartAgent, Death::RestartServer];
+    let all: Vec<_> = Death::ALL.into_iter().chain(restarts).chain(relays).chain(worker).collect();
+    *all.choose(random).expect("there are some")
+}
