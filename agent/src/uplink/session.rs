@@ -241,7 +241,15 @@ impl Session<'_> {
                 return Err(Problem::new(Code::ProtocolViolation, "a second Welcome on one stream").into());
             }
             // Stale orders; answers to calls, which agents do not make; kinds that only later versions know.
-            Some(Down::Stop(_) | Down::RevertAll(_) | Down::Unlatch(_) | Down::Invoked(_)) | None => {}
+            Some(
+                Down::Stop(_)
+                | Down::RevertAll(_)
+                | Down::Unlatch(_)
+                | Down::Invoked(_)
+                | Down::Step(_)
+                | Down::Script(_),
+            )
+            | None => {}
         }
         Ok(())
     }

@@ -46,6 +46,7 @@ impl Chaos for Script {
     type WatchEventsStream = Items<v1::Event>;
     type UnleashStream = Items<v1::ActionStatus>;
     type HaltStream = Items<v1::HaltProgress>;
+    type WatchExperimentStream = Items<v1::Experiment>;
 
     async fn attach(&self, _: Request<Streaming<v1::AgentMessage>>) -> Reply<Self::AttachStream> {
         Err(Status::unimplemented("not by REST"))
@@ -127,6 +128,81 @@ impl Chaos for Script {
     ) -> Reply<v1::DeleteOperationResponse> {
         self.note(request);
         Ok(Response::new(Default::default()))
+    }
+
+    async fn build_experiment(&self, _: Request<v1::ExperimentSuite>) -> Reply<v1::BuildExperimentResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_experiment_history(
+        &self,
+        _: Request<v1::GetExperimentHistoryRequest>,
+    ) -> Reply<v1::ExperimentHistory> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_suite_record(&self, _: Request<v1::GetSuiteRecordRequest>) -> Reply<v1::SuiteRecord> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn start_experiment(
+        &self,
+        _: Request<v1::StartExperimentRequest>,
+    ) -> Reply<v1::BuildExperimentResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_experiments(
+        &self,
+        _: Request<v1::ListExperimentsRequest>,
+    ) -> Reply<v1::ListExperimentsResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_experiment(&self, _: Request<v1::GetExperimentRequest>) -> Reply<v1::Experiment> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn watch_experiment(
+        &self,
+        _: Request<v1::GetExperimentRequest>,
+    ) -> Reply<Self::WatchExperimentStream> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn stop_experiment(&self, _: Request<v1::StopExperimentRequest>) -> Reply<v1::Experiment> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_experiment_methods(
+        &self,
+        _: Request<v1::ListExperimentMethodsRequest>,
+    ) -> Reply<v1::ListExperimentMethodsResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_scripts(&self, _: Request<v1::ListScriptsRequest>) -> Reply<v1::ListScriptsResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_script(&self, _: Request<v1::GetScriptRequest>) -> Reply<v1::Script> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_admin_state(&self, _: Request<v1::GetAdminStateRequest>) -> Reply<v1::AdminStateResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn set_admin_state(&self, _: Request<v1::SetAdminStateRequest>) -> Reply<v1::AdminStateResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_schedule(&self, _: Request<v1::GetScheduleRequest>) -> Reply<v1::Schedule> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn update_schedule(&self, _: Request<v1::UpdateScheduleRequest>) -> Reply<v1::Schedule> {
+        Err(Status::unimplemented("not yet"))
     }
 }
 

@@ -29,6 +29,8 @@ pub const KINDS: &[&str] = &[
     "operation_changed",
     "halted",
     "resumed",
+    "experiment",
+    "admin_state",
 ];
 
 /// Where events are published and watched.
@@ -59,7 +61,8 @@ impl Bus {
             return;
         }
         let (kind, message) = make();
-        let event = Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind) };
+        let event =
+            Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind), level: 0 };
         // An error only says that the last watcher left in between.
         let _ = self.sender.send(Arc::new(event));
     }
@@ -125,6 +128,8 @@ const fn index(kind: &Kind) -> usize {
         Kind::OperationChanged(_) => 6,
         Kind::Halted(_) => 7,
         Kind::Resumed(_) => 8,
+        Kind::Experiment(_) => 9,
+        Kind::AdminState(_) => 10,
     }
 }
 

@@ -188,7 +188,7 @@ impl Session {
             Kind::Goodbye(goodbye) => self.goodbye(node, &goodbye),
             Kind::Invoke(invoke) => self.fleet.invoke(node, invoke),
             Kind::Pong(pong) => node.pong(pong.number),
-            Kind::Hello(_) => {}
+            Kind::Hello(_) | Kind::Step(_) => {}
         }
         Ok(())
     }

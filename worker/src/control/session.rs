@@ -159,8 +159,8 @@ impl Control {
                 tracing::warn!("an order of an older run of the server was not obeyed");
             }
             Some(Down::Welcome(_)) => return Err(Ended::Lost(lost("the server sent a second Welcome"))),
-            // A kind of message that is newer than this build.
-            None => {}
+            // Steps are for agents. And a kind of message that is newer than this build.
+            Some(Down::Step(_) | Down::Script(_)) | None => {}
         }
         Ok(())
     }

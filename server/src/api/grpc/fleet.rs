@@ -37,6 +37,7 @@ pub(super) fn status(service: &Service) -> Status {
         losses,
         store_problem: service.store.problem().unwrap_or_default(),
         listening: listening.map(|listening| listening.addresses.clone()).unwrap_or_default(),
+        ..Status::default()
     }
 }
 

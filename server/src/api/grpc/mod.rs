@@ -49,6 +49,7 @@ impl Chaos for Service {
     type WatchEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
     type UnleashStream = BoxStream<'static, Result<v1::ActionStatus, Status>>;
     type HaltStream = BoxStream<'static, Result<v1::HaltProgress, Status>>;
+    type WatchExperimentStream = BoxStream<'static, Result<v1::Experiment, Status>>;
 
     async fn attach(&self, request: Request<Streaming<v1::AgentMessage>>) -> Answer<Self::AttachStream> {
         Ok(Response::new(attach::attach(self, request)))
@@ -129,5 +130,80 @@ impl Chaos for Service {
     ) -> Answer<v1::DeleteOperationResponse> {
         self.operations.delete(&request.into_inner().name).await?;
         Ok(Response::new(v1::DeleteOperationResponse {}))
+    }
+
+    async fn build_experiment(&self, _: Request<v1::ExperimentSuite>) -> Answer<v1::BuildExperimentResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_experiment_history(
+        &self,
+        _: Request<v1::GetExperimentHistoryRequest>,
+    ) -> Answer<v1::ExperimentHistory> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_suite_record(&self, _: Request<v1::GetSuiteRecordRequest>) -> Answer<v1::SuiteRecord> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn start_experiment(
+        &self,
+        _: Request<v1::StartExperimentRequest>,
+    ) -> Answer<v1::BuildExperimentResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_experiments(
+        &self,
+        _: Request<v1::ListExperimentsRequest>,
+    ) -> Answer<v1::ListExperimentsResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_experiment(&self, _: Request<v1::GetExperimentRequest>) -> Answer<v1::Experiment> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn watch_experiment(
+        &self,
+        _: Request<v1::GetExperimentRequest>,
+    ) -> Answer<Self::WatchExperimentStream> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn stop_experiment(&self, _: Request<v1::StopExperimentRequest>) -> Answer<v1::Experiment> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_experiment_methods(
+        &self,
+        _: Request<v1::ListExperimentMethodsRequest>,
+    ) -> Answer<v1::ListExperimentMethodsResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn list_scripts(&self, _: Request<v1::ListScriptsRequest>) -> Answer<v1::ListScriptsResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_script(&self, _: Request<v1::GetScriptRequest>) -> Answer<v1::Script> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_admin_state(&self, _: Request<v1::GetAdminStateRequest>) -> Answer<v1::AdminStateResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn set_admin_state(&self, _: Request<v1::SetAdminStateRequest>) -> Answer<v1::AdminStateResponse> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn get_schedule(&self, _: Request<v1::GetScheduleRequest>) -> Answer<v1::Schedule> {
+        Err(Status::unimplemented("not yet"))
+    }
+
+    async fn update_schedule(&self, _: Request<v1::UpdateScheduleRequest>) -> Answer<v1::Schedule> {
+        Err(Status::unimplemented("not yet"))
     }
 }

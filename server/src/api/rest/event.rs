@@ -71,5 +71,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::OperationChanged(_) => "operation_changed",
         Kind::Halted(_) => "halted",
         Kind::Resumed(_) => "resumed",
+        Kind::Experiment(_) => "experiment",
+        Kind::AdminState(_) => "admin_state",
     }
 }
