@@ -32,6 +32,11 @@ pub(super) enum Write {
         key: &'static str,
         value: i64,
     },
+    /// A message under a key of its own.
+    Value {
+        key: &'static str,
+        value: Vec<u8>,
+    },
     /// Drops what is beyond [`ACTIONS_KEPT`].
     Prune,
     /// Changes nothing, and needs room on the disk for it.
@@ -77,6 +82,7 @@ pub(super) fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<
             named_params! {":key": key, ":value": value},
         ),
         Write::Set { key, value } => set(connection, key, value),
+        Write::Value { key, value } => set(connection, key, value),
         Write::Prune => run(
             "DELETE FROM action WHERE over = 1
              AND id <= (SELECT id FROM action ORDER BY id DESC LIMIT 1 OFFSET :kept)",
@@ -97,6 +103,13 @@ pub(super) fn get<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::R
     connection
         .prepare_cached("SELECT value FROM meta WHERE key = :key")?
         .query_row(named_params! {":key": key}, |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn value<T: Message + Default>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = :key")?
+        .query_row(named_params! {":key": key}, decode)
         .optional()
 }
 
