@@ -7,6 +7,7 @@
 mod calendar;
 mod choose;
 mod holidays;
+mod identity;
 mod port;
 mod settings;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use self::{
     calendar::{Calendar, Hours, NONSTOP, Office},
     choose::PREFERRED_METHOD,
     holidays::Holidays,
+    identity::identity,
     port::{Activity, Drawn, Pick, Port},
     settings::{Plan, Settings},
 };
