@@ -1,5 +1,7 @@
 //! What kittyd is told: flags, variables, file (see [`chaos_kitty::settings`]).
 
+mod experiment;
+
 use std::{path::PathBuf, time::Duration};
 
 use chaos_kitty::{
@@ -17,8 +19,7 @@ use crate::{
     safety::{ACTIVE_MAX, Limits},
 };
 
-/// How long an order may take to be acknowledged.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
+pub use experiment::ExperimentArgs;
 
 const ABOUT: &str =
     "The control plane of ChaosKitty: keeps the fleet, orders faults, and sees that each one ends.
@@ -70,6 +71,9 @@ pub struct Config {
     /// The longest duration of a fault
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
     pub max_duration: Duration,
+    /// How long an order may take to be acknowledged
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "5s")]
+    pub start_timeout: Duration,
     /// A group counts as large as it was within this time, for the survivors that it must keep
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "10m")]
     pub survivor_window: Duration,
@@ -89,6 +93,9 @@ pub struct Config {
     #[arg(long)]
     pub halt_on_exit: bool,
 
+    /// Experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: telemetry::Args,
@@ -159,7 +166,7 @@ impl Config {
         app::Settings {
             lease: self.lease,
             longest_fault: self.max_duration,
-            start_timeout: START_TIMEOUT,
+            start_timeout: self.start_timeout,
             survivor_window: self.survivor_window,
             limits: Limits {
                 min_survivors: self.min_survivors,
@@ -169,6 +176,7 @@ impl Config {
             },
             latch: Some(latch.into()),
             halt_on_exit: self.halt_on_exit,
+            experiments: self.experiments.settings(self.min_survivors),
         }
     }
 }
@@ -194,6 +202,8 @@ mod tests {
         assert_eq!((config.lease, config.max_duration), (limits::LEASE, action::LONGEST));
         assert_eq!(config.survivor_window, app::Settings::default().survivor_window);
         assert_eq!(config.app().limits, Limits::default());
+        assert_eq!(config.start_timeout, app::Settings::default().start_timeout);
+        assert_eq!(config.app().experiments, app::Settings::default().experiments);
     }
 
     #[test]

@@ -88,6 +88,17 @@ pub struct Fleet {
     renewing: OnceLock<AbortHandle>,
 }
 
+/// Where a target is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Whereabouts {
+    /// It can be hit.
+    Here(Arc<Target>),
+    /// Its node is not attached.
+    Away,
+    /// Its node has it no more, or the node itself is gone for good.
+    Gone,
+}
+
 #[derive(Debug)]
 struct State {
     nodes: HashMap<String, Arc<Node>>,
@@ -161,6 +172,18 @@ impl Fleet {
     /// A target that can be hit, by its id.
     pub(crate) fn target(&self, id: &str) -> Option<Arc<Target>> {
         self.state().roster.get(id).cloned()
+    }
+
+    /// Where this life of a target is.
+    pub(crate) fn whereabouts(&self, target: &Target) -> Whereabouts {
+        let state = self.state();
+        match state.roster.get(&target.id) {
+            Some(now) if now.incarnation == target.incarnation => Whereabouts::Here(now.clone()),
+            Some(_) => Whereabouts::Gone,
+            // Its node is away, and may bring it back.
+            None if state.roster.belongs(&target.id, &target.agent_id) => Whereabouts::Away,
+            None => Whereabouts::Gone,
+        }
     }
 
     /// A target without a node.
