@@ -42,6 +42,14 @@ pub type Client = ChaosClient<Channel>;
 /// [`Code::NotReachable`] when nothing answers, [`Code::Tls`] when a certificate is not accepted,
 /// [`Code::Usage`] when the TLS files can not be used.
 pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem> {
+    connect(endpoint, tls).await.map(client)
+}
+
+/// The same, for the client of any other service.
+///
+/// # Errors
+/// See [`dial`].
+pub async fn connect(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel, Problem> {
     let transport = match endpoint {
         Endpoint::Unix(_) => Transport::from_static("http://localhost"),
         Endpoint::Tcp { .. } => Transport::from_shared(endpoint.to_string())
@@ -71,7 +79,7 @@ pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem
             transport.connect().await
         }
     };
-    channel.map(client).map_err(|error| unreachable_problem(endpoint, &error))
+    channel.map_err(|error| unreachable_problem(endpoint, &error))
 }
 
 /// The service's client over a channel that somebody else made.

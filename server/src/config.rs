@@ -1,5 +1,8 @@
 //! What kittyd is told: flags, variables, file (see [`chaos_kitty::settings`]).
 
+mod experiment;
+mod schedule;
+
 use std::{path::PathBuf, time::Duration};
 
 use chaos_kitty::{
@@ -17,8 +20,8 @@ use crate::{
     safety::{ACTIVE_MAX, Limits},
 };
 
-/// How long an order may take to be acknowledged.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
+pub use experiment::ExperimentArgs;
+pub use schedule::ScheduleArgs;
 
 const ABOUT: &str =
     "The control plane of ChaosKitty: keeps the fleet, orders faults, and sees that each one ends.
@@ -70,6 +73,9 @@ pub struct Config {
     /// The longest duration of a fault
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
     pub max_duration: Duration,
+    /// How long an order may take to be acknowledged
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "5s")]
+    pub start_timeout: Duration,
     /// A group counts as large as it was within this time, for the survivors that it must keep
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "10m")]
     pub survivor_window: Duration,
@@ -89,6 +95,15 @@ pub struct Config {
     #[arg(long)]
     pub halt_on_exit: bool,
 
+    /// Experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// Automatic experiments.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+    /// Platforms with a plan of their own, of the file.
+    #[arg(skip)]
+    pub platforms: Vec<(String, ScheduleArgs)>,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: telemetry::Args,
@@ -133,7 +148,13 @@ impl Config {
     /// # Errors
     /// See [`settings::load`].
     pub fn load() -> Result<Self, SettingsError> {
-        Ok(settings::load::<Self>(&[])?.args)
+        let loaded = settings::load::<Self>(&[schedule::PLATFORM])?;
+        let tables = loaded.tables(schedule::PLATFORM)?.into_iter();
+        let (platforms, mistakes) = sorted(tables.map(|table| loaded.args.schedule.overridden(table)));
+        if mistakes.is_empty() {
+            return Ok(Self { platforms, ..loaded.args });
+        }
+        Err(SettingsError::File(mistakes))
     }
 
     /// What the listeners need.
@@ -159,7 +180,7 @@ impl Config {
         app::Settings {
             lease: self.lease,
             longest_fault: self.max_duration,
-            start_timeout: START_TIMEOUT,
+            start_timeout: self.start_timeout,
             survivor_window: self.survivor_window,
             limits: Limits {
                 min_survivors: self.min_survivors,
@@ -169,8 +190,24 @@ impl Config {
             },
             latch: Some(latch.into()),
             halt_on_exit: self.halt_on_exit,
+            experiments: self.experiments.settings(self.min_survivors),
+            schedule: self.schedule.settings(
+                self.experiments.experiment_tick,
+                self.min_survivors,
+                &self.platforms,
+            ),
         }
     }
+}
+
+/// Those that went well, and why the others did not.
+fn sorted<T, E>(all: impl Iterator<Item = Result<T, E>>) -> (Vec<T>, Vec<E>) {
+    let (mut well, mut wrong) = (Vec::new(), Vec::new());
+    all.for_each(|one| match one {
+        Ok(one) => well.push(one),
+        Err(one) => wrong.push(one),
+    });
+    (well, wrong)
 }
 
 #[cfg(test)]
@@ -194,6 +231,8 @@ mod tests {
         assert_eq!((config.lease, config.max_duration), (limits::LEASE, action::LONGEST));
         assert_eq!(config.survivor_window, app::Settings::default().survivor_window);
         assert_eq!(config.app().limits, Limits::default());
+        assert_eq!(config.start_timeout, app::Settings::default().start_timeout);
+        assert_eq!(config.app().experiments, app::Settings::default().experiments);
     }
 
     #[test]

@@ -141,6 +141,23 @@ impl Actions {
         }
     }
 
+    /// What is known of an action in memory: of those that are over, the last ten thousand.
+    pub fn known(&self, id: &str) -> Option<ActionStatus> {
+        self.book.get(id)
+    }
+
+    /// One action, if it was ever ordered.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::StoreUnavailable`].
+    pub async fn recorded(&self, id: &str) -> Result<Option<ActionStatus>, Problem> {
+        match self.get(id).await {
+            Ok(status) => Ok(Some(status)),
+            Err(problem) if problem.code == chaos_kitty::Code::NoSuchAction => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
     /// Actions, newest first, and the token of the next page. Works from memory while the store does not.
     ///
     /// # Errors

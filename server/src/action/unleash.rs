@@ -63,7 +63,7 @@ impl Actions {
         let mut refused = Vec::new();
         let mut admitted = Vec::new();
         for target in targets {
-            match self.admit(&target, &action, source) {
+            match self.admit(Uuid::now_v7().to_string(), &target, &action, source) {
                 Ok(entry) => admitted.push(entry),
                 Err(problem) => refused.push((target, problem)),
             }
@@ -78,6 +78,32 @@ impl Actions {
             refused.into_iter().map(|(target, problem)| refusal(&target, &action, source, problem)).collect();
         let all = stream::iter(refused).chain(stream::select_all(followed));
         Ok(Updates(all.boxed()))
+    }
+
+    /// Applies an action to one life of a target, under an id that the caller has written down before. Resolves once it
+    /// is admitted and recorded, or was before: whatever became of it, it is not ordered again.
+    ///
+    /// # Errors
+    /// Nothing was admitted, see [`Self::unleash`].
+    pub async fn unleash_as(
+        &self,
+        id: &str,
+        target: &Arc<Target>,
+        action: Action,
+        source: &str,
+    ) -> Result<(), Problem> {
+        if self.recorded(id).await?.is_some() {
+            return Ok(());
+        }
+        let mut action = validate::action(Some(action), self.longest)?;
+        if let Some(Kind::Script(run)) = &mut action.kind {
+            run.content = script::content(&run.name)?;
+        }
+        can_take(target, &action)?;
+        let entry = self.admit(id.to_owned(), target, &action, source)?;
+        self.record(std::slice::from_ref(&entry)).await?;
+        drop(self.order(entry, &action, ""));
+        Ok(())
     }
 
     fn targets(&self, whom: Whom, action: &Action, seed: Option<u64>) -> Result<Vec<Arc<Target>>, Problem> {
@@ -121,8 +147,15 @@ impl Actions {
         Ok(chosen.into_iter().map(|index| able[index].clone()).collect())
     }
 
-    fn admit(&self, target: &Arc<Target>, action: &Action, source: &str) -> Result<Entry, Problem> {
-        let mut status = ActionStatus { state: State::Admitted.into(), ..describe(target, action, source) };
+    fn admit(
+        &self,
+        id: String,
+        target: &Arc<Target>,
+        action: &Action,
+        source: &str,
+    ) -> Result<Entry, Problem> {
+        let mut status =
+            ActionStatus { id, state: State::Admitted.into(), ..describe(target, action, source) };
         let permit = self.gate.admit(&status.id, target, action)?;
         status.group_size = u32::try_from(permit.group_size()).unwrap_or(u32::MAX);
         Ok(Entry::new(status, permit))
@@ -180,7 +213,7 @@ impl Actions {
     }
 }
 
-/// Everything of a status that is known before anything is done.
+/// Everything of a status but its id that is known before anything is done.
 fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
     // What a script contains is in the collection, not in every record.
     let mut shown = action.clone();
@@ -188,7 +221,6 @@ fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
         run.content.clear();
     }
     ActionStatus {
-        id: Uuid::now_v7().to_string(),
         target_id: target.id.clone(),
         target_name: target.name.clone(),
         incarnation: target.incarnation.clone(),
@@ -206,6 +238,7 @@ fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
 /// The news of a target that safety refused while others of the same request were admitted.
 fn refusal(target: &Target, action: &Action, source: &str, problem: Problem) -> ActionStatus {
     ActionStatus {
+        id: Uuid::now_v7().to_string(),
         state: State::Refused.into(),
         problem: Some(problem.into()),
         ended_at: Some(Timestamp::now()),

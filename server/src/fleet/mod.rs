@@ -88,6 +88,17 @@ pub struct Fleet {
     renewing: OnceLock<AbortHandle>,
 }
 
+/// Where a target is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Whereabouts {
+    /// It can be hit.
+    Here(Arc<Target>),
+    /// Its node is not attached.
+    Away,
+    /// Its node has it no more, or the node itself is gone for good.
+    Gone,
+}
+
 #[derive(Debug)]
 struct State {
     nodes: HashMap<String, Arc<Node>>,
@@ -163,6 +174,18 @@ impl Fleet {
         self.state().roster.get(id).cloned()
     }
 
+    /// Where this life of a target is.
+    pub(crate) fn whereabouts(&self, target: &Target) -> Whereabouts {
+        let state = self.state();
+        match state.roster.get(&target.id) {
+            Some(now) if now.incarnation == target.incarnation => Whereabouts::Here(now.clone()),
+            Some(_) => Whereabouts::Gone,
+            // Its node is away, and may bring it back.
+            None if state.roster.belongs(&target.id, &target.agent_id) => Whereabouts::Away,
+            None => Whereabouts::Gone,
+        }
+    }
+
     /// A target without a node.
     #[cfg(test)]
     pub(crate) fn put_target(&self, target: Arc<Target>) {
@@ -206,6 +229,13 @@ impl Fleet {
         let mut agents: Vec<_> = nodes.into_iter().map(|(node, targets)| node.view(targets)).collect();
         agents.sort_by_key(|agent| agent.connection_id);
         agents
+    }
+
+    /// The kinds of the targets that can be hit, ordered.
+    pub fn platform_types(&self) -> Vec<String> {
+        let state = self.state();
+        let kinds: BTreeSet<&str> = state.roster.all().map(|target| target.platform_type.as_str()).collect();
+        kinds.into_iter().map(str::to_owned).collect()
     }
 
     /// The kinds of targets, and how well they can be seen.

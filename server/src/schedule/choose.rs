@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use chaos_kitty::v1::{ExperimentMethod, Target, target_health::State};
+use chaos_kitty::v1::{ExperimentMethod, Target};
 use rand::{Rng, RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -30,8 +30,7 @@ pub(super) fn draw(port: &dyn Port, platform_type: &str, rules: Rules, seed: u64
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let mut roster = port.roster(platform_type);
     roster.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
-    let is_well = |target: &Target| target.health() == State::Normal && !port.under_fault(&target.id);
-    let free = beyond_survivors(&roster, rules.min_survivors, is_well, &mut random);
+    let free = beyond_survivors(&roster, &port.spared(&roster), rules.min_survivors, &mut random);
     let able: Vec<Pick> =
         free.into_iter().filter_map(|target| pick(target, &port.methods(target), &mut random)).collect();
     let taken: Vec<bool> = able.iter().map(|_| random.random::<f64>() < rules.probability).collect();
@@ -54,12 +53,13 @@ pub(super) fn draw_for(port: &dyn Port, target: &Arc<Target>, seed: u64) -> Opti
 /// survive for. Ordered as the roster is.
 fn beyond_survivors<'a>(
     roster: &'a [Arc<Target>],
+    spared: &[bool],
     min_survivors: usize,
-    is_well: impl Fn(&Target) -> bool,
     random: &mut impl Rng,
 ) -> Vec<&'a Arc<Target>> {
     let mut groups: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-    for (index, target) in roster.iter().enumerate().filter(|(_, target)| is_well(target)) {
+    let well = roster.iter().zip(spared).enumerate().filter(|(_, (_, is_spared))| **is_spared);
+    for (index, (target, _)) in well {
         groups.entry(&target.aggregation_identifier).or_default().push(index);
     }
     let mut free = BTreeSet::new();

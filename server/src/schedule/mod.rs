@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Code, Problem,
-    v1::{BuildExperimentResponse, Schedule, Target, UpdateScheduleRequest, schedule::PlatformSchedule},
+    v1::{BuildExperimentResponse, Schedule, UpdateScheduleRequest, schedule::PlatformSchedule},
 };
 use jiff::Timestamp;
 use rand::{RngExt, SeedableRng};
@@ -114,7 +114,7 @@ impl Scheduler {
             tracing::info!(automated, "automatic experiments are switched");
         }
         self.keep(&mut inner, times).await?;
-        self.draw_missing(&mut inner).await?;
+        self.draw_missing(&mut inner, &self.port.platforms()).await?;
         Ok(self.told(&inner.times))
     }
 
@@ -125,12 +125,11 @@ impl Scheduler {
     /// [`Code::NotAdmitted`], and why the experiments can not be made.
     pub async fn start_any(&self) -> Result<BuildExperimentResponse, Problem> {
         let mut inner = self.inner.lock().await;
-        self.admitted()?;
+        self.port.admits()?;
         if self.port.activity().running {
             return Ok(BuildExperimentResponse::default());
         }
         let mut platforms = self.port.platforms();
-        platforms.sort();
         while let Some(platform) = one_of(&platforms, &mut inner.random) {
             let started = self.start(&mut inner, &platform, true).await?;
             if !started.experiments.is_empty() {
@@ -141,13 +140,15 @@ impl Scheduler {
         Ok(BuildExperimentResponse::default())
     }
 
-    /// Starts an experiment on that target with a method of its own, whatever the times say.
+    /// Starts an experiment on that target (its id, unique name or number) with a method of its own, whatever the
+    /// times say.
     ///
     /// # Errors
-    /// [`Code::NotAdmitted`], [`Code::NoSuchExperimentMethod`], and why the experiment can not be made.
-    pub async fn start_on(&self, target: &Arc<Target>) -> Result<BuildExperimentResponse, Problem> {
+    /// [`Code::NotAdmitted`], [`Code::NoSuchTarget`], [`Code::NoSuchExperimentMethod`], and why the experiment can not be made.
+    pub async fn start_on(&self, target: &str) -> Result<BuildExperimentResponse, Problem> {
         let mut inner = self.inner.lock().await;
-        self.admitted()?;
+        self.port.admits()?;
+        let target = &self.port.resolve(target)?;
         let seed = inner.random.random();
         let drawn = draw_for(&*self.port, target, seed).ok_or_else(|| {
             let what = format!("there is no experiment method for the target {}", target.id);
@@ -164,16 +165,17 @@ impl Scheduler {
     /// The store can not be written, or the experiments can not be made.
     pub async fn tick(&self) -> Result<(), Problem> {
         let mut inner = self.inner.lock().await;
-        if !inner.times.automated || !self.port.admits() {
+        if !inner.times.automated || self.port.admits().is_err() {
             return Ok(());
         }
-        self.draw_missing(&mut inner).await?;
         let now = self.now();
         let activity = self.port.activity();
         if activity.running || self.backoff_until(&inner.times, activity).is_some_and(|until| now < until) {
             return Ok(());
         }
-        let due = self.due(&inner.times, now);
+        let platforms = self.port.platforms();
+        self.draw_missing(&mut inner, &platforms).await?;
+        let due = self.due(&inner.times, platforms, now);
         let Some(platform) = one_of(&due, &mut inner.random) else { return Ok(()) };
         // The next one is on the disk before this one starts: a server that dies in between starts none twice.
         let mut times = inner.times.clone();
@@ -182,32 +184,30 @@ impl Scheduler {
         self.start(&mut inner, &platform, false).await.map(drop)
     }
 
-    /// Of the platforms that there are, those that are due, ordered by name.
-    fn due(&self, times: &Times, now: Timestamp) -> Vec<String> {
-        let mut due = self.port.platforms();
-        due.retain(|platform| {
+    /// Of the platforms that there are, those that are due.
+    fn due(&self, times: &Times, mut platforms: Vec<String>, now: Timestamp) -> Vec<String> {
+        platforms.retain(|platform| {
             let next = times.platforms.get(platform).and_then(|times| times.next);
             next.is_some_and(|next| next <= now) && self.settings.plan(platform).calendar.is_open(now)
         });
-        due.sort();
-        due
+        platforms
     }
 
     /// Draws the first time of platforms that have none yet, while it is on.
-    async fn draw_missing(&self, inner: &mut Inner) -> Result<(), Problem> {
+    async fn draw_missing(&self, inner: &mut Inner, platforms: &[String]) -> Result<(), Problem> {
         if !inner.times.automated {
             return Ok(());
         }
-        let mut missing = self.port.platforms();
-        missing
-            .retain(|platform| inner.times.platforms.get(platform).is_none_or(|times| times.next.is_none()));
+        let has_none = |platform: &&String| {
+            inner.times.platforms.get(*platform).is_none_or(|times| times.next.is_none())
+        };
+        let missing: Vec<_> = platforms.iter().filter(has_none).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        missing.sort();
         let (mut times, now) = (inner.times.clone(), self.now());
         for platform in missing {
-            times.of(&platform).next = Some(self.next(inner, &platform, now, timing::first_gap));
+            times.of(platform).next = Some(self.next(inner, platform, now, timing::first_gap));
         }
         self.keep(inner, times).await
     }
@@ -258,14 +258,6 @@ impl Scheduler {
             inner.times = times;
         }
         Ok(())
-    }
-
-    fn admitted(&self) -> Result<(), Problem> {
-        if self.port.admits() {
-            return Ok(());
-        }
-        Err(Problem::new(Code::NotAdmitted, "the administrative state admits no new experiments")
-            .hint("see `kittyctl admin state`; `kittyctl admin state STARTED` admits them again"))
     }
 
     fn backoff(&self, times: &Times) -> Duration {

@@ -39,23 +39,32 @@ pub struct Pick {
 
 /// What the fleet and the experiments do for the schedule.
 pub trait Port: Send + Sync + 'static {
-    /// The kinds of targets that the fleet has.
+    /// The kinds of targets that can be hit, ordered.
     fn platforms(&self) -> Vec<String>;
 
     /// All targets of a platform, well or not.
     fn roster(&self, platform_type: &str) -> Vec<Arc<Target>>;
 
-    /// A fault is in force on the target, or may be.
-    fn under_fault(&self, target_id: &str) -> bool;
+    /// Whether each of these is well and not hurt.
+    fn spared(&self, targets: &[Arc<Target>]) -> Vec<bool>;
 
-    /// The methods of the platform of that target, with those that need cattle.
+    /// The methods that the target can take, with those that need cattle.
     fn methods(&self, target: &Target) -> Vec<ExperimentMethod>;
 
     /// What experiments do.
     fn activity(&self) -> Activity;
 
-    /// The administrative state admits new experiments.
-    fn admits(&self) -> bool;
+    /// Whether the administrative state admits new experiments.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::Halted`], [`chaos_kitty::Code::NotAdmitted`].
+    fn admits(&self) -> Result<(), Problem>;
+
+    /// A target by its id, by its unique name, or by its number.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::NoSuchTarget`] and the like.
+    fn resolve(&self, target: &str) -> Result<Arc<Target>, Problem>;
 
     /// Makes the experiments, all of them or none.
     fn start(&self, drawn: Drawn) -> BoxFuture<'static, Result<BuildExperimentResponse, Problem>>;

@@ -5,6 +5,7 @@
 //! full fails the write and nothing else; the next one may work.
 
 mod error;
+mod experiment;
 mod ids;
 mod open;
 mod sql;

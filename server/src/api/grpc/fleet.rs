@@ -37,7 +37,8 @@ pub(super) fn status(service: &Service) -> Status {
         losses,
         store_problem: service.store.problem().unwrap_or_default(),
         listening: listening.map(|listening| listening.addresses.clone()).unwrap_or_default(),
-        ..Status::default()
+        admin_state: service.admin.get().state,
+        experiments: u32::try_from(service.experiments.count()).unwrap_or(u32::MAX),
     }
 }
 

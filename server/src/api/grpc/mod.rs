@@ -1,11 +1,14 @@
 //! The service `Chaos`: each call is translated and handed on, one file per noun.
 
 mod action;
+mod admin;
 mod attach;
 mod event;
+mod experiment;
 mod fleet;
 mod halt;
 mod operation;
+mod schedule;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -17,7 +20,14 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    action::Actions, event::Bus, fleet::Fleet, listen::Listening, operation::Operations, safety::Gate,
+    action::Actions,
+    event::Bus,
+    experiment::Experiments,
+    fleet::Fleet,
+    listen::Listening,
+    operation::Operations,
+    safety::{Admin, Gate},
+    schedule::Scheduler,
     store::Store,
 };
 
@@ -31,6 +41,12 @@ pub struct Service {
     pub actions: Arc<Actions>,
     /// Random chaos in the background.
     pub operations: Arc<Operations>,
+    /// Methods applied to targets, each seen through.
+    pub experiments: Arc<Experiments>,
+    /// When automatic experiments start, and on what.
+    pub schedule: Arc<Scheduler>,
+    /// What the control plane does of its own accord.
+    pub admin: Arc<Admin>,
     /// What happens.
     pub bus: Arc<Bus>,
     /// What outlives the process.
@@ -109,8 +125,7 @@ impl Chaos for Service {
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::ResumeResponse> {
-        let was_halted = self.actions.resume(&request.into_inner().source)?;
-        Ok(Response::new(v1::ResumeResponse { was_halted }))
+        Ok(Response::new(admin::resume(self, request.into_inner()).await?))
     }
 
     async fn list_operations(
@@ -132,55 +147,58 @@ impl Chaos for Service {
         Ok(Response::new(v1::DeleteOperationResponse {}))
     }
 
-    async fn build_experiment(&self, _: Request<v1::ExperimentSuite>) -> Answer<v1::BuildExperimentResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn build_experiment(
+        &self,
+        request: Request<v1::ExperimentSuite>,
+    ) -> Answer<v1::BuildExperimentResponse> {
+        Ok(Response::new(self.experiments.build(request.into_inner()).await?))
     }
 
     async fn get_experiment_history(
         &self,
-        _: Request<v1::GetExperimentHistoryRequest>,
+        request: Request<v1::GetExperimentHistoryRequest>,
     ) -> Answer<v1::ExperimentHistory> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(self.experiments.history(&request.into_inner()).await?))
     }
 
-    async fn get_suite_record(&self, _: Request<v1::GetSuiteRecordRequest>) -> Answer<v1::SuiteRecord> {
-        Err(Status::unimplemented("not yet"))
+    async fn get_suite_record(&self, request: Request<v1::GetSuiteRecordRequest>) -> Answer<v1::SuiteRecord> {
+        Ok(Response::new(experiment::record(self, request.into_inner()).await?))
     }
 
     async fn start_experiment(
         &self,
-        _: Request<v1::StartExperimentRequest>,
+        request: Request<v1::StartExperimentRequest>,
     ) -> Answer<v1::BuildExperimentResponse> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(schedule::start(self, request.into_inner()).await?))
     }
 
     async fn list_experiments(
         &self,
-        _: Request<v1::ListExperimentsRequest>,
+        request: Request<v1::ListExperimentsRequest>,
     ) -> Answer<v1::ListExperimentsResponse> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(self.experiments.list(&request.into_inner()).await?))
     }
 
-    async fn get_experiment(&self, _: Request<v1::GetExperimentRequest>) -> Answer<v1::Experiment> {
-        Err(Status::unimplemented("not yet"))
+    async fn get_experiment(&self, request: Request<v1::GetExperimentRequest>) -> Answer<v1::Experiment> {
+        Ok(Response::new(self.experiments.get(&request.into_inner().id).await?))
     }
 
     async fn watch_experiment(
         &self,
-        _: Request<v1::GetExperimentRequest>,
+        request: Request<v1::GetExperimentRequest>,
     ) -> Answer<Self::WatchExperimentStream> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(experiment::watch(self, &request.into_inner().id).await?))
     }
 
-    async fn stop_experiment(&self, _: Request<v1::StopExperimentRequest>) -> Answer<v1::Experiment> {
-        Err(Status::unimplemented("not yet"))
+    async fn stop_experiment(&self, request: Request<v1::StopExperimentRequest>) -> Answer<v1::Experiment> {
+        Ok(Response::new(self.experiments.stop(&request.into_inner().id).await?))
     }
 
     async fn list_experiment_methods(
         &self,
-        _: Request<v1::ListExperimentMethodsRequest>,
+        request: Request<v1::ListExperimentMethodsRequest>,
     ) -> Answer<v1::ListExperimentMethodsResponse> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(experiment::methods(self, &request.into_inner())))
     }
 
     async fn list_scripts(&self, _: Request<v1::ListScriptsRequest>) -> Answer<v1::ListScriptsResponse> {
@@ -192,18 +210,21 @@ impl Chaos for Service {
     }
 
     async fn get_admin_state(&self, _: Request<v1::GetAdminStateRequest>) -> Answer<v1::AdminStateResponse> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(self.admin.get()))
     }
 
-    async fn set_admin_state(&self, _: Request<v1::SetAdminStateRequest>) -> Answer<v1::AdminStateResponse> {
-        Err(Status::unimplemented("not yet"))
+    async fn set_admin_state(
+        &self,
+        request: Request<v1::SetAdminStateRequest>,
+    ) -> Answer<v1::AdminStateResponse> {
+        Ok(Response::new(self.admin.set(request.into_inner()).await?))
     }
 
     async fn get_schedule(&self, _: Request<v1::GetScheduleRequest>) -> Answer<v1::Schedule> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(self.schedule.get().await))
     }
 
-    async fn update_schedule(&self, _: Request<v1::UpdateScheduleRequest>) -> Answer<v1::Schedule> {
-        Err(Status::unimplemented("not yet"))
+    async fn update_schedule(&self, request: Request<v1::UpdateScheduleRequest>) -> Answer<v1::Schedule> {
+        Ok(Response::new(self.schedule.update(request.into_inner()).await?))
     }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Problem,
+    Code, Problem,
     v1::{
         BuildExperimentResponse, Experiment, ExperimentMethod, Target, experiment_type::Name as Kind,
         target_health::State,
@@ -86,8 +86,10 @@ impl Port for Fleet {
         self.targets.iter().filter(|target| target.platform_type == platform_type).cloned().collect()
     }
 
-    fn under_fault(&self, target_id: &str) -> bool {
-        target_id.contains("hurt")
+    fn spared(&self, targets: &[Arc<Target>]) -> Vec<bool> {
+        let is_spared =
+            |target: &Arc<Target>| target.health() == State::Normal && !target.id.contains("hurt");
+        targets.iter().map(is_spared).collect()
     }
 
     fn methods(&self, _: &Target) -> Vec<ExperimentMethod> {
@@ -100,8 +102,14 @@ impl Port for Fleet {
         Activity { running, ended: ends.filter(|_| !running).map(SystemTime::from) }
     }
 
-    fn admits(&self) -> bool {
-        !self.state(|state| state.paused)
+    fn admits(&self) -> Result<(), Problem> {
+        let paused = self.state(|state| state.paused);
+        if paused { Err(Problem::new(Code::NotAdmitted, "paused")) } else { Ok(()) }
+    }
+
+    fn resolve(&self, target: &str) -> Result<Arc<Target>, Problem> {
+        let found = self.targets.iter().find(|known| known.id == target).cloned();
+        found.ok_or_else(|| Problem::new(Code::NoSuchTarget, "none"))
     }
 
     fn start(&self, drawn: Drawn) -> BoxFuture<'static, Result<BuildExperimentResponse, Problem>> {

@@ -1,6 +1,6 @@
 //! On, off, backoff, and what outlives a restart.
 
-use chaos_kitty::{Code, v1::UpdateScheduleRequest};
+use chaos_kitty::v1::UpdateScheduleRequest;
 
 use super::*;
 
@@ -103,7 +103,7 @@ async fn nothing_starts_while_the_administrative_state_admits_nothing() {
     live(&fleet, &scheduler, DAY).await;
     assert!(fleet.started().is_empty());
     assert_eq!(scheduler.start_any().await.unwrap_err().code, Code::NotAdmitted);
-    assert_eq!(scheduler.start_on(&fleet.targets[0]).await.unwrap_err().code, Code::NotAdmitted);
+    assert_eq!(scheduler.start_on("HostPlatform/web-0").await.unwrap_err().code, Code::NotAdmitted);
 }
 
 #[tokio::test]
@@ -132,6 +132,11 @@ async fn on_request_it_starts_whatever_its_times_say_and_once_at_a_time() {
     assert_eq!(answer.experiments.len(), 1, "although none takes part by chance");
     assert!(scheduler.start_any().await.unwrap().experiments.is_empty(), "one is running");
     assert_eq!(fleet.started().len(), 1);
+    fleet.pass(RUN);
+    let on = scheduler.start_on("HostPlatform/web-2").await.unwrap();
+    assert_eq!(on.experiments.len(), 1);
+    assert_eq!(scheduler.start_on("nobody").await.unwrap_err().code, Code::NoSuchTarget);
+    assert_eq!(scheduler.get().await.platforms[0].times.len(), 2);
     let nobody = Fleet::new(vec![target("HostPlatform", "lone", "a")]);
     let scheduler = self::scheduler(&nobody, often(), 1).await;
     assert!(scheduler.start_any().await.unwrap().experiments.is_empty());

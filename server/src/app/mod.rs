@@ -1,4 +1,10 @@
 //! The server as a whole: puts the parts together, starts them in order, and stops them.
+//!
+//! `for_operations`, `for_experiments` and `for_schedule` are what the upper layers see of the lower ones.
+
+mod for_experiments;
+mod for_operations;
+mod for_schedule;
 
 use std::{
     path::PathBuf,
@@ -6,26 +12,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chaos_kitty::{
-    Problem, limits,
-    v1::{ActionStatus, HaltRequest, Selector, UnleashRequest, event},
-};
-use futures_util::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use chaos_kitty::{Problem, limits, v1::HaltRequest};
+use futures_util::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     action::{self, Actions},
     api::grpc::Service,
-    event::{Bus, Watch},
+    event::Bus,
+    experiment::{self, Experiments},
     fleet::{self, Fleet},
     listen::Listening,
-    operation::{Operations, Port, RosterChange},
-    safety::{Gate, Limits},
+    operation::Operations,
+    safety::{Admin, Gate, Limits},
+    schedule::{self, Scheduler},
     store::Store,
 };
+use for_experiments::ForExperiments;
+use for_operations::ForOperations;
+use for_schedule::ForSchedule;
 
 /// What can be configured of it.
 #[derive(Clone, Debug)]
@@ -44,6 +49,10 @@ pub struct Settings {
     pub latch: Option<PathBuf>,
     /// Revert everything before the server stops.
     pub halt_on_exit: bool,
+    /// The numbers that experiments go by.
+    pub experiments: experiment::Settings,
+    /// When automatic experiments start.
+    pub schedule: schedule::Settings,
 }
 
 impl Default for Settings {
@@ -56,6 +65,8 @@ impl Default for Settings {
             limits: Limits::default(),
             latch: None,
             halt_on_exit: false,
+            experiments: experiment::Settings::default(),
+            schedule: schedule::Settings::default(),
         }
     }
 }
@@ -64,6 +75,7 @@ impl Default for Settings {
 pub struct App {
     settings: Settings,
     service: Arc<Service>,
+    _ticking: AbortOnDropHandle<()>,
 }
 
 impl App {
@@ -86,19 +98,52 @@ impl App {
         let actions =
             Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), settings.longest_fault);
         actions.restore().await?;
+        let admin = Admin::open(gate.clone(), store.clone(), bus.clone()).await?;
+        let port = Arc::new(ForExperiments {
+            fleet: fleet.clone(),
+            gate: gate.clone(),
+            actions: actions.clone(),
+            admin: admin.clone(),
+            bus: bus.clone(),
+        });
+        // Their targets are hurt before anybody can be hit.
+        let (clock, numbers) = (Arc::new(SystemTime::now), settings.experiments.clone());
+        let experiments = Experiments::start(port, store.clone(), clock, numbers).await?;
         let ledger: Arc<dyn fleet::Ledger> = actions.clone();
         fleet.start(&ledger);
         let port = Arc::new(ForOperations {
             fleet: fleet.clone(),
             gate: gate.clone(),
             actions: actions.clone(),
+            admin: admin.clone(),
             bus: bus.clone(),
         });
         let operations = Arc::new(Operations::start(port, store.clone(), Arc::new(SystemTime::now)));
         operations.start_stored().await?;
+        let port = Arc::new(ForSchedule {
+            fleet: fleet.clone(),
+            gate: gate.clone(),
+            admin: admin.clone(),
+            experiments: experiments.clone(),
+        });
+        let (clock, plans) = (Arc::new(SystemTime::now), settings.schedule.clone());
+        let schedule = Scheduler::new(port, store.clone(), clock, plans, rand::random()).await?;
+        let ticking = schedule.run();
         let listening = OnceLock::new();
-        let service = Service { fleet, gate, actions, operations, bus, store, started_at, listening };
-        Ok(Self { settings, service: Arc::new(service) })
+        let service = Service {
+            fleet,
+            gate,
+            actions,
+            operations,
+            experiments,
+            schedule,
+            admin,
+            bus,
+            store,
+            started_at,
+            listening,
+        };
+        Ok(Self { settings, service: Arc::new(service), _ticking: ticking })
     }
 
     /// The service, for every listener.
@@ -132,70 +177,4 @@ impl App {
             tracing::error!(%problem, "the fleet stays halted");
         }
     }
-}
-
-/// What operations see of the rest.
-struct ForOperations {
-    fleet: Arc<Fleet>,
-    gate: Arc<Gate>,
-    actions: Arc<Actions>,
-    bus: Arc<Bus>,
-}
-
-impl Port for ForOperations {
-    fn roster(&self) -> BoxStream<'static, RosterChange> {
-        let (fleet, bus) = (self.fleet.clone(), self.bus.clone());
-        stream::unfold(None, move |watch| {
-            let (fleet, bus) = (fleet.clone(), bus.clone());
-            async move { next_change(&fleet, &bus, watch).await }
-        })
-        .boxed()
-    }
-
-    fn under_fault(&self, target_id: &str) -> bool {
-        self.gate.is_under_fault(target_id)
-    }
-
-    fn longest_fault(&self) -> Duration {
-        self.actions.longest()
-    }
-
-    fn unleash(
-        &self,
-        request: UnleashRequest,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, ActionStatus>, Problem>> {
-        let actions = self.actions.clone();
-        Box::pin(async move { Ok(actions.unleash(request, String::new()).await?.boxed()) })
-    }
-
-    fn emit(&self, kind: event::Kind, message: String) {
-        self.bus.publish(kind, message);
-    }
-}
-
-/// The next change of the roster; all of it at first, and after changes were missed.
-async fn next_change(
-    fleet: &Fleet,
-    bus: &Bus,
-    watch: Option<Watch>,
-) -> Option<(RosterChange, Option<Watch>)> {
-    if let Some(mut watch) = watch {
-        match watch.next().await {
-            Some(Ok(event)) => {
-                let change = match event.kind.clone() {
-                    Some(event::Kind::TargetAdded(target)) => RosterChange::Upserted(Arc::new(target)),
-                    Some(event::Kind::TargetRemoved(target)) => RosterChange::Removed(target.id),
-                    _ => return None,
-                };
-                return Some((change, Some(watch)));
-            }
-            // It fell behind: all of it again.
-            Some(Err(_)) => {}
-            None => return None,
-        }
-    }
-    // Watched before it is listed, so that nothing is missed in between.
-    let watch = bus.watch(&["target_added".to_owned(), "target_removed".to_owned()]).ok()?;
-    let all = fleet.roster(&Selector::default()).ok()?;
-    Some((RosterChange::All(all), Some(watch)))
 }
