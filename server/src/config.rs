@@ -2,6 +2,7 @@
 
 mod experiment;
 mod schedule;
+mod webhook;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -16,7 +17,9 @@ use clap::{Parser, Subcommand, value_parser};
 
 use crate::{
     api::guard::AllowedHosts,
-    app, listen,
+    app,
+    event::notify::Webhook,
+    listen,
     safety::{ACTIVE_MAX, Limits},
 };
 
@@ -104,6 +107,9 @@ pub struct Config {
     /// Platforms with a plan of their own, of the file.
     #[arg(skip)]
     pub platforms: Vec<(String, ScheduleArgs)>,
+    /// Where notifications go, of the file.
+    #[arg(skip)]
+    pub webhooks: Vec<Webhook>,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: telemetry::Args,
@@ -148,11 +154,13 @@ impl Config {
     /// # Errors
     /// See [`settings::load`].
     pub fn load() -> Result<Self, SettingsError> {
-        let loaded = settings::load::<Self>(&[schedule::PLATFORM])?;
-        let tables = loaded.tables(schedule::PLATFORM)?.into_iter();
-        let (platforms, mistakes) = sorted(tables.map(|table| loaded.args.schedule.overridden(table)));
+        let loaded = settings::load::<Self>(&[schedule::PLATFORM, webhook::WEBHOOK])?;
+        let plans = loaded.tables(schedule::PLATFORM)?.into_iter();
+        let (platforms, mut mistakes) = sorted(plans.map(|table| loaded.args.schedule.overridden(table)));
+        let (webhooks, wrong) = sorted(loaded.tables(webhook::WEBHOOK)?.into_iter().map(webhook::read));
+        mistakes.extend(wrong);
         if mistakes.is_empty() {
-            return Ok(Self { platforms, ..loaded.args });
+            return Ok(Self { platforms, webhooks, ..loaded.args });
         }
         Err(SettingsError::File(mistakes))
     }
@@ -191,6 +199,7 @@ impl Config {
             latch: Some(latch.into()),
             halt_on_exit: self.halt_on_exit,
             experiments: self.experiments.settings(self.min_survivors),
+            webhooks: self.webhooks.clone(),
             schedule: self.schedule.settings(
                 self.experiments.experiment_tick,
                 self.min_survivors,

@@ -19,7 +19,10 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::{
     action::{self, Actions},
     api::grpc::Service,
-    event::Bus,
+    event::{
+        Bus,
+        notify::{Notifier, Webhook},
+    },
     experiment::{self, Experiments},
     fleet::{self, Fleet},
     listen::Listening,
@@ -53,6 +56,8 @@ pub struct Settings {
     pub experiments: experiment::Settings,
     /// When automatic experiments start.
     pub schedule: schedule::Settings,
+    /// Where notifications go.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Default for Settings {
@@ -67,6 +72,7 @@ impl Default for Settings {
             halt_on_exit: false,
             experiments: experiment::Settings::default(),
             schedule: schedule::Settings::default(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -83,11 +89,12 @@ impl App {
     /// It takes nodes and calls as soon as its service is served.
     ///
     /// # Errors
-    /// The store or the halt's latch can not be read.
+    /// The store or the halt's latch can not be read, or a webhook can not be used.
     pub async fn start(settings: Settings, store: Store) -> Result<Self, Problem> {
         let started_at = SystemTime::now();
         let epoch = store.begin_epoch().await?;
         let bus = Arc::new(Bus::default());
+        let notifier = Notifier::start(bus.clone(), settings.webhooks.clone())?;
         let times = fleet::Settings {
             lease: settings.lease,
             start_timeout: settings.start_timeout,
@@ -139,6 +146,7 @@ impl App {
             schedule,
             admin,
             bus,
+            notifier,
             store,
             started_at,
             listening,

@@ -1,5 +1,8 @@
-//! Fan-out of what happens to whoever watches. Nobody is waited for: a watcher that falls behind by more
+//! Fan-out of what happens to whoever watches, and notifications (`notify`). Nobody is waited for: a watcher that falls behind by more
 //! than [`BUFFER`] events is ended, and told how many it lost.
+
+mod level;
+pub mod notify;
 
 use std::{
     pin::Pin,
@@ -61,8 +64,8 @@ impl Bus {
             return;
         }
         let (kind, message) = make();
-        let event =
-            Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind), level: 0 };
+        let level = level::level(&kind).into();
+        let event = Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind), level };
         // An error only says that the last watcher left in between.
         let _ = self.sender.send(Arc::new(event));
     }

@@ -21,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     action::Actions,
-    event::Bus,
+    event::{Bus, notify::Notifier},
     experiment::Experiments,
     fleet::Fleet,
     listen::Listening,
@@ -49,6 +49,8 @@ pub struct Service {
     pub admin: Arc<Admin>,
     /// What happens.
     pub bus: Arc<Bus>,
+    /// What people are told of.
+    pub notifier: Notifier,
     /// What outlives the process.
     pub store: Store,
     /// When the server was started.
