@@ -53,10 +53,7 @@ impl Actions {
     /// Nothing was admitted: the request is malformed, nothing fits it, or safety refuses all of it.
     pub async fn unleash(&self, request: UnleashRequest, traceparent: String) -> Result<Updates, Problem> {
         let whom = validate::whom(&request)?;
-        let mut action = validate::action(request.action, self.longest)?;
-        if let Some(Kind::Script(run)) = &mut action.kind {
-            self.scripts.get(&run.name)?.hash.clone_into(&mut run.hash);
-        }
+        let action = self.checked(request.action)?;
         self.gate.is_open()?;
         let targets = self.targets(whom, &action, request.seed)?;
         let source = if request.source.is_empty() { SOURCE } else { &request.source };
@@ -95,15 +92,21 @@ impl Actions {
         if self.recorded(id).await?.is_some() {
             return Ok(());
         }
-        let mut action = validate::action(Some(action), self.longest)?;
-        if let Some(Kind::Script(run)) = &mut action.kind {
-            run.content = script::content(&run.name)?;
-        }
-        can_take(target, &action)?;
+        let action = self.checked(Some(action))?;
+        self.can_take(target, &action)?;
         let entry = self.admit(id.to_owned(), target, &action, source)?;
         self.record(std::slice::from_ref(&entry)).await?;
         drop(self.order(entry, &action, ""));
         Ok(())
+    }
+
+    /// An action that can be ordered: a script is named by its hash too.
+    fn checked(&self, action: Option<Action>) -> Result<Action, Problem> {
+        let mut action = validate::action(action, self.longest)?;
+        if let Some(Kind::Script(run)) = &mut action.kind {
+            self.scripts.get(&run.name)?.hash.clone_into(&mut run.hash);
+        }
+        Ok(action)
     }
 
     fn targets(&self, whom: Whom, action: &Action, seed: Option<u64>) -> Result<Vec<Arc<Target>>, Problem> {
