@@ -11,6 +11,8 @@
 
 mod architecture;
 mod cli;
+mod experiment;
+mod experiment_crash;
 mod full_disk;
 mod guard;
 mod journal;

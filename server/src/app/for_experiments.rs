@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chaos_kitty::{
     Problem,
     v1::{
-        Action, ActionStatus, AdminStateResponse, Agent, Event, Script, Selector, StepResult, Target, event,
+        Action, ActionStatus, AdminStateResponse, Agent, Event, Selector, StepResult, Target, event,
         run_step, target_health::State as Health,
     },
 };
@@ -15,8 +15,10 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
+use tokio_stream::wrappers::BroadcastStream;
+
 use crate::{
-    action::Actions,
+    action::{Actions, Script},
     event::Bus,
     experiment::{Engagement, Port, Sight, Wish},
     fleet::{Fleet, Whereabouts},
@@ -114,16 +116,16 @@ impl Port for ForExperiments {
     fn step(
         &self,
         target: Arc<Target>,
-        _step_id: String,
-        _kind: run_step::Kind,
-        _timeout: Duration,
+        step_id: String,
+        kind: run_step::Kind,
+        timeout: Duration,
     ) -> BoxFuture<'static, Result<StepResult, Problem>> {
-        let problem = Problem::internal(format!("no step can be taken on {}", target.id));
-        Box::pin(future::ready(Err(problem)))
+        let fleet = self.fleet.clone();
+        Box::pin(async move { fleet.step(&target, step_id, kind, timeout).await })
     }
 
-    fn scripts(&self) -> Vec<Script> {
-        Vec::new()
+    fn scripts(&self) -> Vec<Arc<Script>> {
+        self.actions.scripts().all().cloned().collect()
     }
 
     fn longest_fault(&self) -> Duration {
@@ -135,16 +137,21 @@ impl Port for ForExperiments {
     }
 
     fn events(&self) -> BoxStream<'static, Arc<Event>> {
-        match self.bus.watch(&NEWS.map(str::to_owned)) {
-            Ok(watch) => watch
-                .take_while(|event| future::ready(event.is_ok()))
-                .filter_map(|event| future::ready(event.ok()))
-                .boxed(),
-            Err(_) => stream::pending().boxed(),
-        }
+        let Ok(watch) = self.bus.watch(&NEWS.map(str::to_owned)) else { return stream::pending().boxed() };
+        // A change of health is no event of the fleet's, but it is what an experiment waits for.
+        let health = BroadcastStream::new(self.fleet.health_news()).map(|target| target.ok().map(changed));
+        let events = watch.map(Result::ok).boxed();
+        stream::select(events, health)
+            .take_while(|event| future::ready(event.is_some()))
+            .filter_map(future::ready)
+            .boxed()
     }
 
     fn emit(&self, kind: event::Kind, message: String) {
         self.bus.publish(kind, message);
     }
+}
+
+fn changed(target: Arc<Target>) -> Arc<Event> {
+    Arc::new(Event { kind: Some(event::Kind::TargetAdded(Target::clone(&target))), ..Event::default() })
 }

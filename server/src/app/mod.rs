@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    action::{self, Actions},
+    action::{self, Actions, Scripts},
     api::grpc::Service,
     event::{
         Bus,
@@ -50,6 +50,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The file that keeps a halt across restarts. `None`: a halt lasts as long as the process.
     pub latch: Option<PathBuf>,
+    /// A folder of scripts besides the included ones.
+    pub scripts_dir: Option<PathBuf>,
     /// Revert everything before the server stops.
     pub halt_on_exit: bool,
     /// The numbers that experiments go by.
@@ -69,6 +71,7 @@ impl Default for Settings {
             survivor_window: Duration::from_secs(600),
             limits: Limits::default(),
             latch: None,
+            scripts_dir: None,
             halt_on_exit: false,
             experiments: experiment::Settings::default(),
             schedule: schedule::Settings::default(),
@@ -89,9 +92,10 @@ impl App {
     /// It takes nodes and calls as soon as its service is served.
     ///
     /// # Errors
-    /// The store or the halt's latch can not be read, or a webhook can not be used.
+    /// The store, the halt's latch or a script can not be read, or a webhook can not be used.
     pub async fn start(settings: Settings, store: Store) -> Result<Self, Problem> {
         let started_at = SystemTime::now();
+        let scripts = Arc::new(Scripts::load(settings.scripts_dir.as_deref())?);
         let epoch = store.begin_epoch().await?;
         let bus = Arc::new(Bus::default());
         let notifier = Notifier::start(bus.clone(), settings.webhooks.clone())?;
@@ -100,10 +104,10 @@ impl App {
             start_timeout: settings.start_timeout,
             survivor_window: settings.survivor_window,
         };
-        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch);
+        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch, scripts.contents());
         let gate = Gate::new(fleet.clone(), dispatcher, settings.limits, settings.latch.clone())?;
-        let actions =
-            Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), settings.longest_fault);
+        let longest = settings.longest_fault;
+        let actions = Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), longest, scripts);
         actions.restore().await?;
         let admin = Admin::open(gate.clone(), store.clone(), bus.clone()).await?;
         let port = Arc::new(ForExperiments {

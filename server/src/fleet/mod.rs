@@ -9,7 +9,8 @@
 //! | `node` | one attached agent or worker |
 //! | `lease`, `renewals` | the server's side of a node's lease, and when it is renewed |
 //! | `targets`, `roster`, `peak` | who can be hit, with indexes; how large a group lately was |
-//! | `dispatch` | orders on their way to nodes |
+//! | `dispatch`, `step` | orders on their way to nodes, and steps of experiments |
+//! | `script` | contents of scripts, before the orders that name them |
 //! | `ledger` | the port by which news of actions goes up |
 //! | `losses` | counters |
 
@@ -25,7 +26,9 @@ mod node;
 mod peak;
 mod renewals;
 mod roster;
+mod script;
 mod session;
+mod step;
 mod stream;
 mod targets;
 
@@ -42,7 +45,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{Agent, AgentMessage, Platform, Selector, Target, platform::health::State as Health},
 };
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::broadcast, task::AbortHandle, time::Instant};
 use tonic::Streaming;
 
 pub(crate) use dispatch::is_over;
@@ -51,9 +54,14 @@ pub use ledger::{Ledger, Left, Standing};
 pub use losses::Losses;
 pub use node::Node;
 pub(crate) use roster::{GroupKey, GroupView, Process, process};
+pub use script::ScriptContents;
 pub use stream::AttachStream;
 
-use crate::{event::Bus, listen::PeerInfo, store::Store};
+use crate::{
+    event::{BUFFER, Bus},
+    listen::PeerInfo,
+    store::Store,
+};
 use renewals::Renewals;
 use roster::Roster;
 use session::Session;
@@ -77,12 +85,15 @@ pub struct Fleet {
     settings: Settings,
     store: Store,
     bus: Arc<Bus>,
+    scripts: ScriptContents,
     /// What was lost or refused.
     pub losses: Losses,
     epoch: AtomicU64,
     stopping: AtomicBool,
     state: Mutex<State>,
     renewals: Arc<Renewals>,
+    /// Targets whose health has changed.
+    health: broadcast::Sender<Arc<Target>>,
     /// Whoever keeps the book holds the fleet, not the other way.
     ledger: OnceLock<Weak<dyn Ledger>>,
     renewing: OnceLock<AbortHandle>,
@@ -107,16 +118,25 @@ struct State {
 
 impl Fleet {
     /// An empty fleet, and the one right to start actions in it. It takes nodes once it is started.
-    pub fn new(settings: Settings, store: Store, bus: Arc<Bus>, epoch: u64) -> (Arc<Self>, Dispatcher) {
+    /// `scripts` are those that orders may name.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        bus: Arc<Bus>,
+        epoch: u64,
+        scripts: ScriptContents,
+    ) -> (Arc<Self>, Dispatcher) {
         let fleet = Arc::new(Self {
             settings,
             store,
             bus,
+            scripts,
             losses: Losses::default(),
             epoch: AtomicU64::new(epoch),
             stopping: AtomicBool::new(false),
             state: Mutex::new(State { nodes: HashMap::new(), roster: Roster::new(settings.survivor_window) }),
             renewals: Arc::default(),
+            health: broadcast::Sender::new(BUFFER),
             ledger: OnceLock::new(),
             renewing: OnceLock::new(),
         });
@@ -172,6 +192,11 @@ impl Fleet {
     /// A target that can be hit, by its id.
     pub(crate) fn target(&self, id: &str) -> Option<Arc<Target>> {
         self.state().roster.get(id).cloned()
+    }
+
+    /// Targets whose health has changed, from now on.
+    pub(crate) fn health_news(&self) -> broadcast::Receiver<Arc<Target>> {
+        self.health.subscribe()
     }
 
     /// Where this life of a target is.
