@@ -17,6 +17,7 @@ mod full_disk;
 mod guard;
 mod journal;
 mod jvm;
+mod legacy;
 mod listeners;
 mod operation;
 mod policy;

@@ -79,6 +79,7 @@ fn document(contract: &Contract, table: &[Binding]) -> Value {
 fn operation(contract: &Contract, schemas: &mut Schemas<'_>, binding: &Binding) -> Value {
     let call = contract.calls.get(binding.call);
     let about = if binding.about.is_empty() { call.map_or("", |call| &call.about) } else { binding.about };
+    let about = without_path(about);
     let in_path = placeholders(binding.path);
     let mut parameters: Vec<Value> =
         in_path.iter().map(|name| parameter(name, "path", json!({ "type": "string" }), "")).collect();
@@ -90,8 +91,8 @@ fn operation(contract: &Contract, schemas: &mut Schemas<'_>, binding: &Binding) 
     };
     let mut operation = json!({
         "operationId": id(binding),
-        "summary": without_path(about).lines().next().unwrap_or_default(),
-        "description": without_path(about),
+        "summary": first_sentence(&about),
+        "description": about,
         "tags": [binding.path.split('/').nth(1).unwrap_or_default()],
         "parameters": parameters,
         "responses": responses,
@@ -218,6 +219,12 @@ fn id(binding: &Binding) -> String {
     let words = binding.path.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let method = binding.method.to_lowercase();
     std::iter::once(method.as_str()).chain(words).collect::<Vec<_>>().join("_")
+}
+
+/// With its full stop.
+fn first_sentence(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    text.split_once(". ").map_or(text.clone(), |(first, _)| format!("{first}."))
 }
 
 /// A comment without the path that stands beside the call.

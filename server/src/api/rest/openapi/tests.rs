@@ -99,6 +99,8 @@ fn a_call_is_told_by_its_comment_its_fields_and_its_answer() {
     let document = whole();
     let list = &document["paths"]["/action"]["get"];
     assert_eq!(list["summary"], "Actions in force and those that ended lately, newest first.");
+    let unleash = document["paths"]["/action"]["post"]["summary"].as_str().unwrap();
+    assert_eq!(unleash, "Applies one action to one target, or to some of a group, now.");
     let names: BTreeMap<_, _> = list["parameters"]
         .as_array()
         .unwrap()
