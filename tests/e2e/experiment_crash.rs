@@ -1,6 +1,6 @@
 //! The server dies at every named point of a running suite, and the next one goes on where it was.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use chaos_kitty::v1::{
     Experiment, ExperimentSuite, GetExperimentHistoryRequest, GetSuiteRecordRequest, ListActionsRequest,
@@ -33,6 +33,35 @@ async fn a_server_that_is_killed_at_any_point_of_a_suite_goes_on_where_it_was() 
     let cells =
         POINTS.iter().flat_map(|(point, passings)| passings.iter().map(move |at| format!("{point}:{at}")));
     stream::iter(cells).for_each_concurrent(SIDE_BY_SIDE, async |cell| crash_at(&cell).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finalizer_runs_also_when_the_server_is_killed_between_healthy_and_finalized() {
+    let header =
+        "# Health check: true\n# Self healing: true\n# Finalize command: echo done >> HERE/finalized";
+    for point in ["experiment-before-finalize", "experiment-finalized"] {
+        let mut place = Place::with_script("kitty-final", false, &["--lease", "2s"], header).await;
+        place.alone(2).await;
+        place.restart_with(Some(point)).await;
+        let built = place.build(place.suite(&["nap.sh"])).await.unwrap();
+        eventually(&format!("the server dies at {point}"), async || {
+            (!place.server.process.is_running()).then_some(())
+        })
+        .await;
+        let finalized = place.sandbox.path().join("finalized");
+        let lines = || fs::read_to_string(&finalized).unwrap_or_default().lines().count();
+        let before = lines();
+        place.restart_with(None).await;
+        let experiment = eventually("it is over", async || {
+            let experiment = place.get(&built.experiments[0].id).await;
+            is_over(&experiment).then_some(experiment)
+        })
+        .await;
+        assert_eq!(experiment.experiment_state(), State::Finished, "{experiment:?}");
+        // Of a step that was carried out already, its agent says only that it was.
+        let again = usize::from(point == "experiment-before-finalize");
+        assert_eq!(lines() - before, again, "{point}");
+    }
 }
 
 /// A suite of three, two of which are held and one of which kills.
