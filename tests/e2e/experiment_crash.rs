@@ -1,10 +1,13 @@
 //! The server dies at every named point of a running suite, and the next one goes on where it was.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
-use chaos_kitty::v1::{
-    Experiment, ExperimentSuite, GetExperimentHistoryRequest, GetSuiteRecordRequest, ListActionsRequest,
-    experiment_state::Name as State,
+use chaos_kitty::{
+    Code,
+    v1::{
+        Experiment, ExperimentSuite, GetExperimentHistoryRequest, GetSuiteRecordRequest, ListActionsRequest,
+        experiment_state::Name as State,
+    },
 };
 use chaos_kitty_tests::eventually;
 use futures_util::{StreamExt, stream};
@@ -21,8 +24,8 @@ const POINTS: [(&str, &[u32]); 10] = [
     ("server-before-dispatch", &[1, 2]),
     ("server-dispatched", &[1, 2, 3]),
     ("experiment-ordered", &[1, 2, 3]),
-    ("experiment-before-revert", &[1, 2]),
-    ("experiment-reverted", &[1, 2]),
+    ("experiment-before-revert", &[1]),
+    ("experiment-reverted", &[1]),
 ];
 
 /// Servers at a time.
@@ -32,12 +35,44 @@ const SIDE_BY_SIDE: usize = 4;
 async fn a_server_that_is_killed_at_any_point_of_a_suite_goes_on_where_it_was() {
     let cells =
         POINTS.iter().flat_map(|(point, passings)| passings.iter().map(move |at| format!("{point}:{at}")));
-    stream::iter(cells).for_each_concurrent(SIDE_BY_SIDE, async |cell| crash_at(&cell).await).await;
+    let numbered = stream::iter(cells.enumerate());
+    numbered.for_each_concurrent(SIDE_BY_SIDE, async |(number, cell)| crash_at(number, &cell).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finalizer_runs_also_when_the_server_is_killed_between_healthy_and_finalized() {
+    let header =
+        "# Health check: true\n# Self healing: true\n# Finalize command: echo done >> HERE/finalized";
+    for point in ["experiment-before-finalize", "experiment-finalized"] {
+        let mut place = Place::with_script("kitty-final", false, &["--lease", "2s"], header).await;
+        place.alone(2).await;
+        place.restart_with(Some(point)).await;
+        let built = place.build(place.suite(&["nap.sh"])).await.unwrap();
+        eventually(&format!("the server dies at {point}"), async || {
+            (!place.server.process.is_running()).then_some(())
+        })
+        .await;
+        let finalized = place.sandbox.path().join("finalized");
+        let lines = || fs::read_to_string(&finalized).unwrap_or_default().lines().count();
+        let before = lines();
+        place.restart_with(None).await;
+        let experiment = eventually("it is over", async || {
+            let experiment = place.get(&built.experiments[0].id).await;
+            is_over(&experiment).then_some(experiment)
+        })
+        .await;
+        assert_eq!(experiment.experiment_state(), State::Finished, "{experiment:?}");
+        // Of a step that was carried out already, its agent says only that it was.
+        let again = usize::from(point == "experiment-before-finalize");
+        assert_eq!(lines() - before, again, "{point}");
+    }
 }
 
 /// A suite of three, two of which are held and one of which kills.
-async fn crash_at(point: &str) {
-    let mut place = Place::new("kitty-crash", true, &["--lease", "2s"]).await;
+async fn crash_at(number: usize, point: &str) {
+    // An agent sees the processes of the whole host.
+    let flags = ["--lease", "2s", "--experiment-maximum", "2s", "--self-healing-interval", "10s"];
+    let mut place = Place::new(&format!("kitty-crash-{number}"), true, &flags).await;
     place.supervised(5).await;
     place.restart_with(Some(point)).await;
     let suite = place.suite(&["delay", "killProcess", "spinCpu"]);
@@ -80,15 +115,11 @@ async fn crash_at(point: &str) {
     assert_eq!(place.server.active().await, [], "{point}");
 }
 
-/// Whether an order may have been on its way when the server died, so that its outcome was never known.
-fn may_be_unknown(point: &str) -> bool {
-    point.starts_with("server-") || point.starts_with("experiment-ordered")
-}
-
 /// Its history leads from its creation to its end without a gap.
 fn is_whole(point: &str, experiment: &Experiment) {
-    let finished = experiment.experiment_state() == State::Finished;
-    assert!(finished || may_be_unknown(point), "{point}: {experiment:?}");
+    // An order may have been on its way when the server died, so that its outcome was never known.
+    let unknown = experiment.problem.as_ref().is_some_and(|problem| problem.code == Code::NoAnswer.number());
+    assert!(unknown || experiment.experiment_state() == State::Finished, "{point}: {experiment:?}");
     let states: Vec<_> = experiment.transitions.iter().map(|transition| transition.state()).collect();
     assert_eq!(states.first(), Some(&State::Created), "{point}");
     assert_eq!(states.last(), Some(&experiment.experiment_state()), "{point}");
