@@ -42,6 +42,14 @@ pub type Client = ChaosClient<Channel>;
 /// [`Code::NotReachable`] when nothing answers, [`Code::Tls`] when a certificate is not accepted,
 /// [`Code::Usage`] when the TLS files can not be used.
 pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem> {
+    connect(endpoint, tls).await.map(client)
+}
+
+/// The same, for the client of any other service.
+///
+/// # Errors
+/// See [`dial`].
+pub async fn connect(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel, Problem> {
     let transport = transport(endpoint, tls)?;
     let channel = match endpoint {
         Endpoint::Unix(path) => {
@@ -54,7 +62,7 @@ pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem
         }
         Endpoint::Tcp { .. } => transport.connect().await,
     };
-    channel.map(client).map_err(|error| unreachable_problem(endpoint, &error))
+    channel.map_err(|error| unreachable_problem(endpoint, &error))
 }
 
 /// Whether an address and files can be dialled with at all, for who tries for as long as it runs.

@@ -44,12 +44,28 @@ macro_rules! codes {
 codes! {
     /// A defect in ChaosKitty itself.
     Internal = 10000, Internal, 500;
+    /// The target did not take the experiment's action.
+    DidNotStart = 12001, FailedPrecondition, 409;
+    /// Recycling what nothing recreates.
+    NotCattle = 12002, FailedPrecondition, 409;
     /// No platform of that name.
     UnknownPlatform = 12004, NotFound, 404;
+    /// A self healing step failed.
+    HealingFailed = 13001, Internal, 500;
+    /// Fewer targets than methods and survivors.
+    NotEnoughTargets = 13004, FailedPrecondition, 409;
+    /// The group's targets have no experiment method of that name.
+    NoSuchExperimentMethod = 13005, InvalidArgument, 400;
+    /// Another suite is running.
+    SuiteRunning = 13006, FailedPrecondition, 409;
     /// No target of that id or name, or a named one of another group.
     NoSuchTarget = 13007, NotFound, 404;
     /// The target lacks a program that the action needs.
     MissingDependency = 15004, FailedPrecondition, 409;
+    /// A script that can not be read.
+    ScriptUnreadable = 15901, Internal, 500;
+    /// A script's header says one of two things that belong together.
+    ScriptHeader = 15903, InvalidArgument, 400;
 
     /// Halted: nothing is admitted until resume.
     Halted = 61001, FailedPrecondition, 409;
@@ -77,6 +93,10 @@ codes! {
     Settling = 61012, Unavailable, 503;
     /// What carried a fault out was ended before its time by somebody else.
     BrokeOff = 61013, Aborted, 409;
+    /// The administrative state admits nothing of the kind.
+    NotAdmitted = 61014, FailedPrecondition, 409;
+    /// The suite's steady state does not hold.
+    NotSteady = 61015, FailedPrecondition, 409;
 
     /// The target's agent is not connected.
     AgentUnreachable = 62001, Unavailable, 503;
@@ -114,6 +134,8 @@ codes! {
     ConnectionLost = 62017, Unavailable, 503;
     /// An address or a folder is in use by another program.
     InUse = 62018, FailedPrecondition, 409;
+    /// A step was begun before, and what came of it was never known.
+    OutcomeUnknown = 62019, Unknown, 500;
 
     /// A value is malformed or out of its range.
     InvalidArgument = 63001, InvalidArgument, 400;
@@ -143,6 +165,12 @@ codes! {
     NoSuchScript = 63013, NotFound, 404;
     /// A configuration or command line that can not be used.
     Usage = 63014, InvalidArgument, 400;
+    /// No experiment of that id.
+    NoSuchExperiment = 63015, NotFound, 404;
+    /// No suite at that time.
+    NoSuchSuite = 63016, NotFound, 404;
+    /// A path of the earlier experiment manager that is no more.
+    Gone = 63017, Unimplemented, 410;
 }
 
 impl Code {

@@ -1,7 +1,16 @@
 //! Logs to standard error, spans to a collector where one is configured, and the trace context that orders
 //! carry from program to program (W3C `traceparent`), which needs no collector.
 
-use std::{collections::HashMap, env, io, io::IsTerminal, time::Duration};
+use std::{
+    collections::HashMap,
+    env, fmt, io,
+    io::IsTerminal,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use opentelemetry::{propagation::TextMapPropagator, trace::TracerProvider};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig};
@@ -9,7 +18,7 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
 use crate::{Code, Problem, client::chain};
@@ -17,6 +26,8 @@ use crate::{Code, Problem, client::chain};
 const TRACEPARENT: &str = "traceparent";
 /// How long the end of a program waits for its last spans to be taken.
 const FLUSH: Duration = Duration::from_secs(2);
+/// What is logged besides, while more is wanted: what our own crates do.
+const MORE: &str = "chaos_kitty=debug";
 /// The collector's address as OpenTelemetry's own variables name it.
 const OTLP_VARIABLES: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
@@ -48,11 +59,85 @@ pub struct Args {
 /// Keeps the export alive; dropping it sends what is left, waiting for 2 s at the most.
 #[must_use = "spans are exported as long as it lives"]
 #[derive(Debug)]
-pub struct Guard(Option<SdkTracerProvider>);
+pub struct Guard {
+    provider: Option<SdkTracerProvider>,
+    verbosity: Verbosity,
+}
+
+impl Guard {
+    /// What is logged, to be changed while the program runs.
+    pub fn verbosity(&self) -> &Verbosity {
+        &self.verbosity
+    }
+}
+
+/// What is logged, to be changed while the program runs. The default changes nothing.
+#[derive(Clone, Default)]
+pub struct Verbosity(Arc<Inner>);
+
+type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
+
+#[derive(Default)]
+struct Inner {
+    /// As the program was told.
+    usual: String,
+    reload: Option<Reload>,
+    /// Grows with each change, so that only the last one is taken back.
+    changes: AtomicU64,
+}
+
+impl fmt::Debug for Verbosity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Verbosity").field(&self.0.usual).finish()
+    }
+}
+
+impl Verbosity {
+    fn new(usual: &str, reload: Reload) -> Self {
+        Self(Arc::new(Inner { usual: usual.to_owned(), reload: Some(reload), changes: AtomicU64::new(0) }))
+    }
+
+    /// Logs more (DEBUG of our own crates) for so long. To be called within a Tokio runtime.
+    ///
+    /// # Errors
+    /// The log is gone.
+    pub fn raise(&self, time: Duration) -> Result<(), Problem> {
+        let change = self.set(&format!("{},{MORE}", self.0.usual))?;
+        tracing::info!(seconds = time.as_secs(), "more is logged");
+        let verbosity = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(time).await;
+            if verbosity.0.changes.load(Ordering::Relaxed) == change {
+                // The log of a program that ends needs no lowering.
+                let _ = verbosity.restore();
+            }
+        });
+        Ok(())
+    }
+
+    /// Logs as the program was told at its start.
+    ///
+    /// # Errors
+    /// The log is gone.
+    pub fn restore(&self) -> Result<(), Problem> {
+        self.set(&self.0.usual)?;
+        tracing::info!(filter = self.0.usual, "logging as usual");
+        Ok(())
+    }
+
+    /// The number of this change.
+    fn set(&self, filter: &str) -> Result<u64, Problem> {
+        if let Some(reload) = &self.0.reload {
+            let filter = EnvFilter::builder().parse(filter).map_err(Problem::internal)?;
+            reload(filter).map_err(Problem::internal)?;
+        }
+        Ok(self.0.changes.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some(provider) = self.0.take() {
+        if let Some(provider) = self.provider.take() {
             // A collector that is away has been told of by its own absence.
             let _ = provider.shutdown_with_timeout(FLUSH);
         }
@@ -76,12 +161,14 @@ pub fn init(program: &'static str, args: &Args) -> Result<Guard, Problem> {
     let provider = provider(program, args.otlp_endpoint.as_deref())
         .map_err(|error| refuse("--otlp-endpoint", &error))?;
     let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer(program));
+    let (filter, handle) = reload::Layer::new(filter);
+    let verbosity = Verbosity::new(&args.log, Box::new(move |filter| handle.reload(filter)));
     Registry::default()
         .with(spans.with_location(false).with_threads(false).with_filter(filter_fn(is_ours)))
         .with(lines(args.log_format).with_filter(filter))
         .try_init()
         .map_err(|error| refuse("starting the log", &error))?;
-    Ok(Guard(Some(provider)))
+    Ok(Guard { provider: Some(provider), verbosity })
 }
 
 fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
@@ -180,6 +267,28 @@ mod tests {
     #[test]
     fn without_telemetry_there_is_no_trace() {
         assert_eq!(traceparent(), "");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_is_logged_for_a_while_and_the_last_wish_counts() {
+        let (seen, filters) = std::sync::mpsc::channel();
+        let note = move |filter: EnvFilter| seen.send(filter.to_string()).map_err(|_| unreachable!());
+        let verbosity = Verbosity::new("info", Box::new(note));
+        let minute = Duration::from_secs(60);
+        verbosity.raise(minute).unwrap();
+        tokio::time::sleep(minute / 2).await;
+        verbosity.raise(minute).unwrap();
+        tokio::time::sleep(minute * 3 / 4).await;
+        assert!(
+            filters.try_iter().all(|filter| filter.contains("chaos_kitty=debug")),
+            "the first wish is over"
+        );
+        tokio::time::sleep(minute).await;
+        assert_eq!(filters.try_iter().collect::<Vec<_>>(), ["info"]);
+        verbosity.raise(minute).unwrap();
+        verbosity.restore().unwrap();
+        tokio::time::sleep(minute * 2).await;
+        assert_eq!(filters.try_iter().count(), 2, "nothing is taken back twice");
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! What kittyd is told: flags, variables, file (see [`chaos_kitty::settings`]).
 
+mod experiment;
+mod schedule;
+mod webhook;
+
 use std::{path::PathBuf, time::Duration};
 
 use chaos_kitty::{
@@ -13,12 +17,14 @@ use clap::{Parser, Subcommand, value_parser};
 
 use crate::{
     api::guard::AllowedHosts,
-    app, listen,
+    app,
+    event::notify::Webhook,
+    listen,
     safety::{ACTIVE_MAX, Limits},
 };
 
-/// How long an order may take to be acknowledged.
-const START_TIMEOUT: Duration = Duration::from_secs(5);
+pub use experiment::ExperimentArgs;
+pub use schedule::ScheduleArgs;
 
 const ABOUT: &str =
     "The control plane of ChaosKitty: keeps the fleet, orders faults, and sees that each one ends.
@@ -70,6 +76,9 @@ pub struct Config {
     /// The longest duration of a fault
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
     pub max_duration: Duration,
+    /// How long an order may take to be acknowledged
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "5s")]
+    pub start_timeout: Duration,
     /// A group counts as large as it was within this time, for the survivors that it must keep
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "10m")]
     pub survivor_window: Duration,
@@ -85,10 +94,25 @@ pub struct Config {
     /// Faults at a time in the whole fleet
     #[arg(long, value_name = "COUNT", value_parser = faults, default_value_t = ACTIVE_MAX)]
     pub max_faults: usize,
+    /// A folder of scripts besides the included ones; whoever may order faults may run them on targets
+    #[arg(long, value_name = "FOLDER")]
+    pub scripts_dir: Option<PathBuf>,
     /// Revert every fault before ending; else agents keep theirs until deadline or lease
     #[arg(long)]
     pub halt_on_exit: bool,
 
+    /// Experiments.
+    #[command(flatten)]
+    pub experiments: ExperimentArgs,
+    /// Automatic experiments.
+    #[command(flatten)]
+    pub schedule: ScheduleArgs,
+    /// Platforms with a plan of their own, of the file.
+    #[arg(skip)]
+    pub platforms: Vec<(String, ScheduleArgs)>,
+    /// Where notifications go, of the file.
+    #[arg(skip)]
+    pub webhooks: Vec<Webhook>,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: telemetry::Args,
@@ -133,7 +157,15 @@ impl Config {
     /// # Errors
     /// See [`settings::load`].
     pub fn load() -> Result<Self, SettingsError> {
-        Ok(settings::load::<Self>(&[])?.args)
+        let loaded = settings::load::<Self>(&[schedule::PLATFORM, webhook::WEBHOOK])?;
+        let plans = loaded.tables(schedule::PLATFORM)?.into_iter();
+        let (platforms, mut mistakes) = sorted(plans.map(|table| loaded.args.schedule.overridden(table)));
+        let (webhooks, wrong) = sorted(loaded.tables(webhook::WEBHOOK)?.into_iter().map(webhook::read));
+        mistakes.extend(wrong);
+        if mistakes.is_empty() {
+            return Ok(Self { platforms, webhooks, ..loaded.args });
+        }
+        Err(SettingsError::File(mistakes))
     }
 
     /// What the listeners need.
@@ -159,7 +191,7 @@ impl Config {
         app::Settings {
             lease: self.lease,
             longest_fault: self.max_duration,
-            start_timeout: START_TIMEOUT,
+            start_timeout: self.start_timeout,
             survivor_window: self.survivor_window,
             limits: Limits {
                 min_survivors: self.min_survivors,
@@ -168,9 +200,27 @@ impl Config {
                 max_faults: self.max_faults,
             },
             latch: Some(latch.into()),
+            scripts_dir: self.scripts_dir.clone(),
             halt_on_exit: self.halt_on_exit,
+            experiments: self.experiments.settings(self.min_survivors),
+            webhooks: self.webhooks.clone(),
+            schedule: self.schedule.settings(
+                self.experiments.experiment_tick,
+                self.min_survivors,
+                &self.platforms,
+            ),
         }
     }
+}
+
+/// Those that went well, and why the others did not.
+fn sorted<T, E>(all: impl Iterator<Item = Result<T, E>>) -> (Vec<T>, Vec<E>) {
+    let (mut well, mut wrong) = (Vec::new(), Vec::new());
+    all.for_each(|one| match one {
+        Ok(one) => well.push(one),
+        Err(one) => wrong.push(one),
+    });
+    (well, wrong)
 }
 
 #[cfg(test)]
@@ -194,6 +244,8 @@ mod tests {
         assert_eq!((config.lease, config.max_duration), (limits::LEASE, action::LONGEST));
         assert_eq!(config.survivor_window, app::Settings::default().survivor_window);
         assert_eq!(config.app().limits, Limits::default());
+        assert_eq!(config.start_timeout, app::Settings::default().start_timeout);
+        assert_eq!(config.app().experiments, app::Settings::default().experiments);
     }
 
     #[test]

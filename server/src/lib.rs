@@ -1,7 +1,7 @@
 //! kittyd, the control plane: keeps the fleet, admits and orders faults, answers gRPC and REST.
 //!
 //! Upper modules may call lower ones, never the other way:
-//! `api` → `operation` → `action` → `safety` → `fleet` → `event`, `store`, `listen`.
+//! `api` → `schedule` → `experiment`, `operation` → `action` → `safety` → `fleet` → `event`, `store`, `listen`.
 //! `app` puts them together; `program` is kittyd from its command line to its exit code.
 
 pub mod action;
@@ -9,6 +9,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod event;
+pub mod experiment;
 pub mod fleet;
 #[cfg(any(test, fuzzing))]
 #[allow(
@@ -24,6 +25,7 @@ pub mod listen;
 pub mod operation;
 mod program;
 pub mod safety;
+pub mod schedule;
 pub mod store;
 
 pub use program::main;

@@ -59,7 +59,7 @@ fn check(config: &Config) -> Result<(), Problem> {
 
 /// Binds everything, serves until a signal, and drains.
 async fn serve(config: Config) -> Result<(), Problem> {
-    let _telemetry = telemetry::init("kittyd", &config.telemetry)?;
+    let telemetry = telemetry::init("kittyd", &config.telemetry)?;
     let mut signals = Signals::new()?;
     let notify = Notify::from_environment();
     let listeners = Listeners::bind(&config.listen()).await?;
@@ -69,7 +69,7 @@ async fn serve(config: Config) -> Result<(), Problem> {
     let addresses = listening.addresses.join(" ");
     app.listens_on(listening);
     let health = HealthReporter::new();
-    let router = api::router(app.service(), config.allowed_hosts(), &health).await?;
+    let router = api::router(app.service(), config.allowed_hosts(), &health, telemetry.verbosity()).await?;
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(listeners.serve(router, stop.clone(), CONNECTIONS_PATIENCE));

@@ -11,11 +11,14 @@
 
 mod architecture;
 mod cli;
+mod experiment;
+mod experiment_crash;
 mod full_disk;
 mod guard;
 mod halt;
 mod journal;
 mod jvm;
+mod legacy;
 mod listeners;
 mod operation;
 mod policy;

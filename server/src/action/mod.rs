@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `validate` | what a request may ask for (pure) |
 //! | `choose` | which targets of a selection are hit (pure) |
-//! | `script` | the included scripts |
+//! | `script` | the collection of scripts |
 //! | `unleash` | from a request to orders |
 //! | `record` | what becomes of an action as reports come in (pure) |
 //! | `book` | all actions |
@@ -43,6 +43,7 @@ use crate::{
 };
 use book::{Book, Entry};
 
+pub use script::{Script, Scripts};
 pub use stop::HaltUpdates;
 pub use unleash::Updates;
 
@@ -63,18 +64,20 @@ pub struct Actions {
     bus: Arc<Bus>,
     book: Book,
     longest: Duration,
+    scripts: Arc<Scripts>,
     /// For tasks that outlive a call.
     this: Weak<Self>,
 }
 
 impl Actions {
-    /// Actions on a fleet, through its gate; `longest` is the longest duration of a fault.
+    /// Actions on a fleet, through its gate; `longest` is the longest duration of a fault, `scripts` are those there are.
     pub fn new(
         fleet: Arc<Fleet>,
         gate: Arc<Gate>,
         store: Store,
         bus: Arc<Bus>,
         longest: Duration,
+        scripts: Arc<Scripts>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             fleet,
@@ -83,6 +86,7 @@ impl Actions {
             store,
             bus,
             longest,
+            scripts,
             this: this.clone(),
         })
     }
@@ -130,6 +134,11 @@ impl Actions {
         self.longest
     }
 
+    /// The scripts that can be run.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
+    }
+
     /// One action, newest news first.
     ///
     /// # Errors
@@ -138,6 +147,23 @@ impl Actions {
         match self.book.get(id) {
             Some(status) => Ok(status),
             None => self.store.action(id).await,
+        }
+    }
+
+    /// What is known of an action in memory: of those that are over, the last ten thousand.
+    pub fn known(&self, id: &str) -> Option<ActionStatus> {
+        self.book.get(id)
+    }
+
+    /// One action, if it was ever ordered.
+    ///
+    /// # Errors
+    /// [`chaos_kitty::Code::StoreUnavailable`].
+    pub async fn recorded(&self, id: &str) -> Result<Option<ActionStatus>, Problem> {
+        match self.get(id).await {
+            Ok(status) => Ok(Some(status)),
+            Err(problem) if problem.code == chaos_kitty::Code::NoSuchAction => Ok(None),
+            Err(problem) => Err(problem),
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use axum::{Router, extract::Request, middleware, response::Response};
 use chaos_kitty::{
     Code, FILE_DESCRIPTOR_SET, Problem, limits,
+    telemetry::Verbosity,
     v1::chaos_server::{Chaos, ChaosServer},
 };
 use http::header::CONTENT_TYPE;
@@ -25,6 +26,7 @@ pub async fn router<C: Chaos>(
     chaos: Arc<C>,
     allowed: AllowedHosts,
     reporter: &HealthReporter,
+    verbosity: &Verbosity,
 ) -> Result<Router, Problem> {
     reporter.set_serving::<ChaosServer<C>>().await;
     let reflection = || {
@@ -42,7 +44,7 @@ pub async fn router<C: Chaos>(
         .add_service(reflection().build_v1alpha().map_err(Problem::internal)?);
     Ok(grpc
         .into_axum_router()
-        .merge(rest::router(chaos))
+        .merge(rest::router(chaos, verbosity)?)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(allowed, guard::check)))

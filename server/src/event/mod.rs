@@ -1,5 +1,8 @@
-//! Fan-out of what happens to whoever watches. Nobody is waited for: a watcher that falls behind by more
+//! Fan-out of what happens to whoever watches, and notifications (`notify`). Nobody is waited for: a watcher that falls behind by more
 //! than [`BUFFER`] events is ended, and told how many it lost.
+
+mod level;
+pub mod notify;
 
 use std::{
     pin::Pin,
@@ -30,6 +33,8 @@ pub const KINDS: &[&str] = &[
     "halted",
     "resumed",
     "target_changed",
+    "experiment",
+    "admin_state",
 ];
 
 /// Where events are published and watched.
@@ -60,7 +65,8 @@ impl Bus {
             return;
         }
         let (kind, message) = make();
-        let event = Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind) };
+        let level = level::level(&kind).into();
+        let event = Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind), level };
         // An error only says that the last watcher left in between.
         let _ = self.sender.send(Arc::new(event));
     }
@@ -127,6 +133,8 @@ const fn index(kind: &Kind) -> usize {
         Kind::Halted(_) => 7,
         Kind::Resumed(_) => 8,
         Kind::TargetChanged(_) => 9,
+        Kind::Experiment(_) => 10,
+        Kind::AdminState(_) => 11,
     }
 }
 

@@ -9,7 +9,8 @@
 //! | `node` | one attached agent or worker |
 //! | `lease`, `renewals` | the server's side of a node's lease, and when it is renewed |
 //! | `targets`, `roster`, `peak` | who can be hit, with indexes; how large a group lately was |
-//! | `dispatch` | orders on their way to nodes |
+//! | `dispatch`, `step` | orders on their way to nodes, and steps of experiments |
+//! | `script` | contents of scripts, before the orders that name them |
 //! | `ledger` | the port by which news of actions goes up |
 //! | `losses` | counters |
 
@@ -25,7 +26,9 @@ mod node;
 mod peak;
 mod renewals;
 mod roster;
+mod script;
 mod session;
+mod step;
 mod stream;
 mod targets;
 
@@ -51,6 +54,7 @@ pub use ledger::{Ledger, Left, Standing};
 pub use losses::Losses;
 pub use node::Node;
 pub(crate) use roster::{GroupKey, GroupView, Process, process};
+pub use script::ScriptContents;
 pub use stream::AttachStream;
 
 use crate::{event::Bus, listen::PeerInfo, store::Store};
@@ -77,6 +81,7 @@ pub struct Fleet {
     settings: Settings,
     store: Store,
     bus: Arc<Bus>,
+    scripts: ScriptContents,
     /// What was lost or refused.
     pub losses: Losses,
     epoch: AtomicU64,
@@ -88,6 +93,17 @@ pub struct Fleet {
     renewing: OnceLock<AbortHandle>,
 }
 
+/// Where a target is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Whereabouts {
+    /// It can be hit.
+    Here(Arc<Target>),
+    /// Its node is not attached.
+    Away,
+    /// Its node has it no more, or the node itself is gone for good.
+    Gone,
+}
+
 #[derive(Debug)]
 struct State {
     nodes: HashMap<String, Arc<Node>>,
@@ -96,11 +112,19 @@ struct State {
 
 impl Fleet {
     /// An empty fleet, and the one right to start actions in it. It takes nodes once it is started.
-    pub fn new(settings: Settings, store: Store, bus: Arc<Bus>, epoch: u64) -> (Arc<Self>, Dispatcher) {
+    /// `scripts` are those that orders may name.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        bus: Arc<Bus>,
+        epoch: u64,
+        scripts: ScriptContents,
+    ) -> (Arc<Self>, Dispatcher) {
         let fleet = Arc::new(Self {
             settings,
             store,
             bus,
+            scripts,
             losses: Losses::default(),
             epoch: AtomicU64::new(epoch),
             stopping: AtomicBool::new(false),
@@ -169,6 +193,18 @@ impl Fleet {
         self.state().nodes[id].clone()
     }
 
+    /// Where this life of a target is.
+    pub(crate) fn whereabouts(&self, target: &Target) -> Whereabouts {
+        let state = self.state();
+        match state.roster.get(&target.id) {
+            Some(now) if now.incarnation == target.incarnation => Whereabouts::Here(now.clone()),
+            Some(_) => Whereabouts::Gone,
+            // Its node is away, and may bring it back.
+            None if state.roster.belongs(&target.id, &target.agent_id) => Whereabouts::Away,
+            None => Whereabouts::Gone,
+        }
+    }
+
     /// A target without a node.
     #[cfg(test)]
     pub(crate) fn put_target(&self, target: Arc<Target>) {
@@ -212,6 +248,13 @@ impl Fleet {
         let mut agents: Vec<_> = nodes.into_iter().map(|(node, targets)| node.view(targets)).collect();
         agents.sort_by_key(|agent| agent.connection_id);
         agents
+    }
+
+    /// The kinds of the targets that can be hit, ordered.
+    pub fn platform_types(&self) -> Vec<String> {
+        let state = self.state();
+        let kinds: BTreeSet<&str> = state.roster.all().map(|target| target.platform_type.as_str()).collect();
+        kinds.into_iter().map(str::to_owned).collect()
     }
 
     /// The kinds of targets, and how well they can be seen.

@@ -204,6 +204,7 @@ impl Session {
             Kind::Goodbye(goodbye) => self.goodbye(node, &goodbye),
             Kind::Invoke(invoke) => self.fleet.invoke(node, invoke),
             Kind::Pong(pong) => node.pong(pong.number),
+            Kind::Step(result) => self.fleet.stepped(node, result),
             Kind::Hello(_) => {}
         }
         Ok(())

@@ -2,8 +2,11 @@
 //! makes one; it checks everything under one lock, so that faults of all sources count together. The permit
 //! lives as long as the target is hurt: dropping it frees the target.
 //!
-//! `limits` and `rules` have the decisions, `hurt` the book of who is hurt, `latch` the halt's file.
+//! `limits` and `rules` have the decisions, `hurt` the book of who is hurt, `engage` targets under experiment, `latch`
+//! the halt's file, `admin` the administrative state.
 
+mod admin;
+mod engage;
 mod hurt;
 mod latch;
 mod limits;
@@ -30,6 +33,8 @@ use latch::Latch;
 use limits::Crowd;
 use rules::{Resource, already_held, is_back, is_healthy};
 
+pub use admin::Admin;
+pub use engage::Engaged;
 pub use limits::{ACTIVE_MAX, Limits};
 
 /// Killed targets remembered before those that are gone are forgotten.
@@ -53,6 +58,8 @@ struct State {
     /// Until then, groups may be larger than they seem.
     settling: Option<Instant>,
     wounds: Wounds,
+    /// Targets under experiment, by the experiment's id.
+    engaged: Wounds,
     /// Targets that were killed, in this incarnation.
     killed: HashMap<String, String>,
 }
@@ -82,6 +89,7 @@ impl Gate {
             stopping: false,
             settling: None,
             wounds: Wounds::default(),
+            engaged: Wounds::default(),
             killed: HashMap::new(),
         };
         Ok(Arc::new(Self { fleet, dispatcher: Arc::new(dispatcher), limits, state: Mutex::new(state) }))
@@ -169,9 +177,10 @@ impl Gate {
         Permit { gate: self.clone(), action_id: status.id.clone(), group_size, target: None }
     }
 
-    /// Whether a fault is in force on the target, or may be.
+    /// Whether a fault is in force on the target, or may be, or it is under experiment.
     pub(crate) fn is_under_fault(&self, target_id: &str) -> bool {
-        self.state().wounds.has(target_id)
+        let state = self.state();
+        state.wounds.has(target_id) || state.engaged.has(target_id)
     }
 
     /// How each of these targets and its group stand.
@@ -187,6 +196,11 @@ impl Gate {
             standing.push(Standing { is_spared: state.is_spared(target), room });
         }
         standing
+    }
+
+    /// Whether agents of an earlier start of the server may still come back.
+    pub(crate) fn is_settling(&self) -> bool {
+        self.state().settling().is_some()
     }
 
     /// Since when nothing is admitted because of a halt.
@@ -240,9 +254,10 @@ impl State {
         self.settling.map(|until| until - Instant::now()).filter(|left| !left.is_zero())
     }
 
-    /// Healthy, nothing under way to it, and not killed in this incarnation.
+    /// Healthy, nothing under way to it, not under experiment, and not killed in this incarnation.
     fn is_spared(&self, target: &Target) -> bool {
-        is_healthy(target) && !self.was_killed(target) && self.wounds.of(target).next().is_none()
+        let hurt = self.wounds.of(target).chain(self.engaged.of(target)).next().is_some();
+        is_healthy(target) && !self.was_killed(target) && !hurt
     }
 
     fn was_killed(&self, target: &Target) -> bool {
@@ -259,6 +274,7 @@ impl State {
         let why = |member: &Arc<Target>| match self.wounds.of(member).next() {
             Some(action) => format!("{} (action {action})", member.name),
             None if self.was_killed(member) => format!("{} (killed)", member.name),
+            None if self.engaged.of(member).next().is_some() => format!("{} (under experiment)", member.name),
             None => format!("{} (not healthy)", member.name),
         };
         let hurt: Vec<_> = group.members.iter().filter(|member| !self.is_spared(member)).collect();

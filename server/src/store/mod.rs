@@ -5,6 +5,7 @@
 //! full fails the write and nothing else; the next one may work.
 
 mod error;
+mod experiment;
 mod ids;
 mod open;
 mod sql;
@@ -213,6 +214,25 @@ impl Store {
     /// [`Code::StoreUnavailable`].
     pub async fn operations(&self) -> Result<Vec<v1::Operation>, Problem> {
         self.read(sql::operations).await
+    }
+
+    /// Writes a single value, new or changed.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn put_value(&self, key: &'static str, value: &impl Message) -> Result<(), Problem> {
+        self.write(Write::Value { key, value: value.encode_to_vec() }).await
+    }
+
+    /// A single value; `None`: it was never written.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn value<T: Message + Default + 'static>(
+        &self,
+        key: &'static str,
+    ) -> Result<Option<T>, Problem> {
+        self.read(move |connection| sql::value(connection, key)).await
     }
 
     /// Waits until everything that was recorded is written, and gives back the connection ids that were not

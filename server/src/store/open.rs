@@ -16,7 +16,7 @@ use super::error::StoreError;
 /// "Kity": marks a file as ours (`PRAGMA application_id`).
 const APPLICATION_ID: u32 = 0x4b69_7479;
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 /// Two connections of one process wait for each other this long at the most.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -1,8 +1,10 @@
-//! Every statement of the store. Writes are values, so that a batch that failed can be tried again one by one.
+//! The statements of the store; those on suites are in `experiment`. Writes are values, so that a batch that failed can be tried again one by one.
 
 use chaos_kitty::v1::{self, action_state};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, types::FromSql};
+
+use super::experiment::{self, Line, SuiteLine};
 
 /// Actions that are over are kept up to this many; the oldest go first.
 pub(super) const ACTIONS_KEPT: u32 = 100_000;
@@ -31,6 +33,22 @@ pub(super) enum Write {
     Set {
         key: &'static str,
         value: i64,
+    },
+    /// A suite with its experiments.
+    Suite {
+        suite: SuiteLine,
+        experiments: Vec<Line>,
+    },
+    /// Drops the oldest suites beyond this many that are over.
+    PruneSuites {
+        kept: u32,
+    },
+    SuiteRecord(SuiteLine),
+    Experiment(Line),
+    /// A message under a key of its own.
+    Value {
+        key: &'static str,
+        value: Vec<u8>,
     },
     /// Drops what is beyond [`ACTIONS_KEPT`].
     Prune,
@@ -77,6 +95,11 @@ pub(super) fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<
             named_params! {":key": key, ":value": value},
         ),
         Write::Set { key, value } => set(connection, key, value),
+        Write::Suite { suite, experiments } => experiment::put_suite(connection, suite, experiments),
+        Write::PruneSuites { kept } => experiment::prune(connection, *kept),
+        Write::SuiteRecord(suite) => experiment::put_record(connection, suite),
+        Write::Experiment(line) => experiment::put_experiment(connection, line),
+        Write::Value { key, value } => set(connection, key, value),
         Write::Prune => run(
             "DELETE FROM action WHERE over = 1
              AND id <= (SELECT id FROM action ORDER BY id DESC LIMIT 1 OFFSET :kept)",
@@ -97,6 +120,13 @@ pub(super) fn get<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::R
     connection
         .prepare_cached("SELECT value FROM meta WHERE key = :key")?
         .query_row(named_params! {":key": key}, |row| row.get(0))
+        .optional()
+}
+
+pub(super) fn value<T: Message + Default>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
+    connection
+        .prepare_cached("SELECT value FROM meta WHERE key = :key")?
+        .query_row(named_params! {":key": key}, decode)
         .optional()
 }
 
@@ -141,7 +171,7 @@ pub(super) fn action(connection: &Connection, id: &str) -> rusqlite::Result<Opti
         .optional()
 }
 
-fn decode<T: Message + Default>(row: &Row<'_>) -> rusqlite::Result<T> {
+pub(super) fn decode<T: Message + Default>(row: &Row<'_>) -> rusqlite::Result<T> {
     let blob = row.get_ref(0)?.as_blob()?;
     T::decode(blob).map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))

@@ -7,6 +7,7 @@ mod halt;
 mod late;
 mod load;
 mod relay;
+mod step;
 mod targets;
 
 use std::{sync::Arc, time::Duration};
@@ -64,7 +65,8 @@ impl Server {
         let tcp = listeners.listening().addresses[1].parse().unwrap();
         let app = App::start(settings, store).await.unwrap();
         let hosts = AllowedHosts::from_iter(Vec::new());
-        let router = api::router(app.service(), hosts, &Default::default()).await.unwrap();
+        let router =
+            api::router(app.service(), hosts, &Default::default(), &Default::default()).await.unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(listeners.serve(router, stop.clone(), Duration::from_secs(1)));
         Self { app, unix, tcp, stop, _folder: folder }

@@ -156,6 +156,7 @@ macro_rules! elsewhere {
             type WatchEventsStream = Nothing<v1::Event>;
             type UnleashStream = Nothing<v1::ActionStatus>;
             type HaltStream = Nothing<v1::HaltProgress>;
+            type WatchExperimentStream = Nothing<v1::Experiment>;
 
             async fn attach(
                 &self,
@@ -188,6 +189,21 @@ elsewhere! {
     list_operations(ListOperationsRequest) -> v1::ListOperationsResponse;
     put_operation(PutOperationRequest) -> v1::OperationStatus;
     delete_operation(DeleteOperationRequest) -> v1::DeleteOperationResponse;
+    build_experiment(ExperimentSuite) -> v1::BuildExperimentResponse;
+    get_experiment_history(GetExperimentHistoryRequest) -> v1::ExperimentHistory;
+    get_suite_record(GetSuiteRecordRequest) -> v1::SuiteRecord;
+    start_experiment(StartExperimentRequest) -> v1::BuildExperimentResponse;
+    list_experiments(ListExperimentsRequest) -> v1::ListExperimentsResponse;
+    get_experiment(GetExperimentRequest) -> v1::Experiment;
+    watch_experiment(GetExperimentRequest) -> Self::WatchExperimentStream;
+    stop_experiment(StopExperimentRequest) -> v1::Experiment;
+    list_experiment_methods(ListExperimentMethodsRequest) -> v1::ListExperimentMethodsResponse;
+    list_scripts(ListScriptsRequest) -> v1::ListScriptsResponse;
+    get_script(GetScriptRequest) -> v1::Script;
+    get_admin_state(GetAdminStateRequest) -> v1::AdminStateResponse;
+    set_admin_state(SetAdminStateRequest) -> v1::AdminStateResponse;
+    get_schedule(GetScheduleRequest) -> v1::Schedule;
+    update_schedule(UpdateScheduleRequest) -> v1::Schedule;
 }
 
 fn not_here() -> Status {

@@ -20,7 +20,10 @@ pub(super) fn status(service: &Service) -> Status {
     let mut losses = service.fleet.losses.all();
     let listening = service.listening.get();
     losses.extend(listening.into_iter().flat_map(|listening| listening.losses.all()));
-    losses.extend(Some(("records".to_owned(), service.store.lost())).filter(|(_, lost)| *lost > 0));
+    let counted = [("records", service.store.lost()), ("notifications", service.notifier.lost())];
+    losses.extend(
+        counted.into_iter().filter(|(_, lost)| *lost > 0).map(|(name, lost)| (name.to_owned(), lost)),
+    );
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         server_id: service.store.server_id().to_owned(),
@@ -37,6 +40,8 @@ pub(super) fn status(service: &Service) -> Status {
         losses,
         store_problem: service.store.problem().unwrap_or_default(),
         listening: listening.map(|listening| listening.addresses.clone()).unwrap_or_default(),
+        admin_state: service.admin.get().state,
+        experiments: u32::try_from(service.experiments.count()).unwrap_or(u32::MAX),
     }
 }
 

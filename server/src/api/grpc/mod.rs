@@ -1,11 +1,15 @@
 //! The service `Chaos`: each call is translated and handed on, one file per noun.
 
 mod action;
+mod admin;
 mod attach;
 mod event;
+mod experiment;
 mod fleet;
 mod halt;
 mod operation;
+mod schedule;
+mod script;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -17,7 +21,14 @@ use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
-    action::Actions, event::Bus, fleet::Fleet, listen::Listening, operation::Operations, safety::Gate,
+    action::Actions,
+    event::{Bus, notify::Notifier},
+    experiment::Experiments,
+    fleet::Fleet,
+    listen::Listening,
+    operation::Operations,
+    safety::{Admin, Gate},
+    schedule::Scheduler,
     store::Store,
 };
 
@@ -31,8 +42,16 @@ pub struct Service {
     pub actions: Arc<Actions>,
     /// Random chaos in the background.
     pub operations: Arc<Operations>,
+    /// Methods applied to targets, each seen through.
+    pub experiments: Arc<Experiments>,
+    /// When automatic experiments start, and on what.
+    pub schedule: Arc<Scheduler>,
+    /// What the control plane does of its own accord.
+    pub admin: Arc<Admin>,
     /// What happens.
     pub bus: Arc<Bus>,
+    /// What people are told of.
+    pub notifier: Notifier,
     /// What outlives the process.
     pub store: Store,
     /// When the server was started.
@@ -49,6 +68,7 @@ impl Chaos for Service {
     type WatchEventsStream = BoxStream<'static, Result<v1::Event, Status>>;
     type UnleashStream = BoxStream<'static, Result<v1::ActionStatus, Status>>;
     type HaltStream = BoxStream<'static, Result<v1::HaltProgress, Status>>;
+    type WatchExperimentStream = BoxStream<'static, Result<v1::Experiment, Status>>;
 
     async fn attach(&self, request: Request<Streaming<v1::AgentMessage>>) -> Answer<Self::AttachStream> {
         Ok(Response::new(attach::attach(self, request)))
@@ -108,8 +128,7 @@ impl Chaos for Service {
     }
 
     async fn resume(&self, request: Request<v1::ResumeRequest>) -> Answer<v1::ResumeResponse> {
-        let was_halted = self.actions.resume(&request.into_inner().source)?;
-        Ok(Response::new(v1::ResumeResponse { was_halted }))
+        Ok(Response::new(admin::resume(self, request.into_inner()).await?))
     }
 
     async fn list_operations(
@@ -129,5 +148,86 @@ impl Chaos for Service {
     ) -> Answer<v1::DeleteOperationResponse> {
         self.operations.delete(&request.into_inner().name).await?;
         Ok(Response::new(v1::DeleteOperationResponse {}))
+    }
+
+    async fn build_experiment(
+        &self,
+        request: Request<v1::ExperimentSuite>,
+    ) -> Answer<v1::BuildExperimentResponse> {
+        Ok(Response::new(self.experiments.build(request.into_inner()).await?))
+    }
+
+    async fn get_experiment_history(
+        &self,
+        request: Request<v1::GetExperimentHistoryRequest>,
+    ) -> Answer<v1::ExperimentHistory> {
+        Ok(Response::new(self.experiments.history(&request.into_inner()).await?))
+    }
+
+    async fn get_suite_record(&self, request: Request<v1::GetSuiteRecordRequest>) -> Answer<v1::SuiteRecord> {
+        Ok(Response::new(experiment::record(self, request.into_inner()).await?))
+    }
+
+    async fn start_experiment(
+        &self,
+        request: Request<v1::StartExperimentRequest>,
+    ) -> Answer<v1::BuildExperimentResponse> {
+        Ok(Response::new(schedule::start(self, request.into_inner()).await?))
+    }
+
+    async fn list_experiments(
+        &self,
+        request: Request<v1::ListExperimentsRequest>,
+    ) -> Answer<v1::ListExperimentsResponse> {
+        Ok(Response::new(self.experiments.list(&request.into_inner()).await?))
+    }
+
+    async fn get_experiment(&self, request: Request<v1::GetExperimentRequest>) -> Answer<v1::Experiment> {
+        Ok(Response::new(self.experiments.get(&request.into_inner().id).await?))
+    }
+
+    async fn watch_experiment(
+        &self,
+        request: Request<v1::GetExperimentRequest>,
+    ) -> Answer<Self::WatchExperimentStream> {
+        Ok(Response::new(experiment::watch(self, &request.into_inner().id).await?))
+    }
+
+    async fn stop_experiment(&self, request: Request<v1::StopExperimentRequest>) -> Answer<v1::Experiment> {
+        Ok(Response::new(self.experiments.stop(&request.into_inner().id).await?))
+    }
+
+    async fn list_experiment_methods(
+        &self,
+        request: Request<v1::ListExperimentMethodsRequest>,
+    ) -> Answer<v1::ListExperimentMethodsResponse> {
+        Ok(Response::new(experiment::methods(self, &request.into_inner())))
+    }
+
+    async fn list_scripts(&self, _: Request<v1::ListScriptsRequest>) -> Answer<v1::ListScriptsResponse> {
+        Ok(Response::new(self.scripts()))
+    }
+
+    async fn get_script(&self, request: Request<v1::GetScriptRequest>) -> Answer<v1::Script> {
+        Ok(Response::new(self.script(&request.into_inner().name)?))
+    }
+
+    async fn get_admin_state(&self, _: Request<v1::GetAdminStateRequest>) -> Answer<v1::AdminStateResponse> {
+        Ok(Response::new(self.admin.get()))
+    }
+
+    async fn set_admin_state(
+        &self,
+        request: Request<v1::SetAdminStateRequest>,
+    ) -> Answer<v1::AdminStateResponse> {
+        Ok(Response::new(self.admin.set(request.into_inner()).await?))
+    }
+
+    async fn get_schedule(&self, _: Request<v1::GetScheduleRequest>) -> Answer<v1::Schedule> {
+        Ok(Response::new(self.schedule.get().await))
+    }
+
+    async fn update_schedule(&self, request: Request<v1::UpdateScheduleRequest>) -> Answer<v1::Schedule> {
+        Ok(Response::new(self.schedule.update(request.into_inner()).await?))
     }
 }

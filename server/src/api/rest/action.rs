@@ -3,10 +3,9 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     extract::{Path, State},
     response::Response,
-    routing::get,
+    routing::{delete, get, post},
 };
 use chaos_kitty::v1::{self, action_state::Name as State_, chaos_server::Chaos};
 use futures_util::{Stream, StreamExt};
@@ -14,17 +13,22 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Answer, answer, json,
+    Answer, answer,
+    bind::{Asks, FieldKind, Routes, Shape, call},
+    json,
     read::{Asked, Caller, Sent},
 };
 
 /// Without `wait`, the answer comes after this time at the latest, whatever is known by then.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) fn routes<C: Chaos>() -> Router<Arc<C>> {
-    Router::new()
-        .route("/action", get(list::<C>).post(unleash::<C>))
-        .route("/action/{id}", get(show::<C>).delete(stop::<C>))
+pub(super) fn routes<C: Chaos>() -> Routes<C> {
+    let unleashed = call("POST", "/action", "Unleash").asks(Asks::Both(&[("wait", FieldKind::Switch)]));
+    Routes::new()
+        .with(call("GET", "/action", "ListActions"), get(list::<C>))
+        .with(unleashed.answers(Shape::Field("actions", "ActionStatus")), post(unleash::<C>))
+        .with(call("GET", "/action/{id}", "GetAction"), get(show::<C>))
+        .with(call("DELETE", "/action/{id}", "StopAction"), delete(stop::<C>))
 }
 
 async fn list<C: Chaos>(

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::{Router, extract::State, routing::get};
+use axum::{extract::State, routing::get};
 use chaos_kitty::v1::{self, chaos_server::Chaos};
 
 use super::{
     Answer, answer,
+    bind::{Routes, call},
     read::{Asked, Caller},
 };
 
-pub(super) fn routes<C: Chaos>() -> Router<Arc<C>> {
-    Router::new().route("/agent", get(list::<C>))
+pub(super) fn routes<C: Chaos>() -> Routes<C> {
+    Routes::new().with(call("GET", "/agent", "ListAgents"), get(list::<C>))
 }
 
 async fn list<C: Chaos>(

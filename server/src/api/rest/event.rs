@@ -3,7 +3,6 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
-    Router,
     extract::{FromRequestParts, State},
     response::{IntoResponse, Sse, sse},
     routing::get,
@@ -18,11 +17,14 @@ use serde::Serialize;
 
 use super::{
     Answer, Refusal,
+    bind::{Asks, FieldKind, Routes, Shape, call},
     read::{Caller, pairs},
 };
 
-pub(super) fn routes<C: Chaos>() -> Router<Arc<C>> {
-    Router::new().route("/event", get(watch::<C>))
+pub(super) fn routes<C: Chaos>() -> Routes<C> {
+    let kinds = Asks::Fields(&[("kind", FieldKind::Words)]);
+    Routes::new()
+        .with(call("GET", "/event", "WatchEvents").asks(kinds).answers(Shape::Events), get(watch::<C>))
 }
 
 struct Kinds(Vec<String>);
@@ -72,5 +74,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::OperationChanged(_) => "operation_changed",
         Kind::Halted(_) => "halted",
         Kind::Resumed(_) => "resumed",
+        Kind::Experiment(_) => "experiment",
+        Kind::AdminState(_) => "admin_state",
     }
 }

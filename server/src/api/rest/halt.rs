@@ -2,18 +2,22 @@
 
 use std::{pin::pin, sync::Arc};
 
-use axum::{Router, extract::State, routing::post};
+use axum::{extract::State, routing::post};
 use chaos_kitty::v1::{self, chaos_server::Chaos, halt_progress::Kind};
 use futures_util::StreamExt;
 use serde_json::json;
 
 use super::{
-    Answer, answer, json as respond,
+    Answer, answer,
+    bind::{Routes, Shape, call},
+    json as respond,
     read::{Caller, Sent},
 };
 
-pub(super) fn routes<C: Chaos>() -> Router<Arc<C>> {
-    Router::new().route("/halt", post(halt::<C>)).route("/resume", post(resume::<C>))
+pub(super) fn routes<C: Chaos>() -> Routes<C> {
+    Routes::new()
+        .with(call("POST", "/halt", "Halt").answers(Shape::Object), post(halt::<C>))
+        .with(call("POST", "/resume", "Resume"), post(resume::<C>))
 }
 
 /// Answers once the halt is through: `{"actions": […], "summary": {…}}`.

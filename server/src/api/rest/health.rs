@@ -1,13 +1,16 @@
 //! `GET /health`
 
-use std::sync::Arc;
+use axum::routing::get;
 
-use axum::{Router, routing::get};
+use super::{
+    Answer,
+    bind::{Routes, Shape, path},
+    json,
+};
 
-use super::{Answer, json};
-
-pub(super) fn routes<C: Send + Sync + 'static>() -> Router<Arc<C>> {
-    Router::new().route("/health", get(show))
+pub(super) fn routes<C: Send + Sync + 'static>() -> Routes<C> {
+    let about = "Whether the server answers; what is not well stands in /status.";
+    Routes::new().with(path("GET", "/health", about, Shape::Word(&["OK"])), get(show))
 }
 
 /// It answers, so it is well; what is not well stands in `/status`.

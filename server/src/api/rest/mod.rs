@@ -2,36 +2,61 @@
 //! It calls the service in process; nothing is decided here.
 
 mod action;
+mod admin;
 mod agent;
+mod bind;
+mod compat;
 mod event;
+mod experiment;
 mod halt;
 mod health;
+mod history;
+mod logging;
+mod openapi;
 mod operation;
 mod platform;
 mod read;
+mod refresh;
+mod schedule;
+mod script;
+mod session;
 mod status;
+mod strict;
 mod target;
 
 use std::sync::Arc;
 
 use axum::{Router, body::Body, response::Response};
-use chaos_kitty::{Problem, v1, v1::chaos_server::Chaos};
+use chaos_kitty::{Problem, telemetry::Verbosity, v1, v1::chaos_server::Chaos};
 use http::{HeaderValue, StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
 
-/// The paths of all nouns.
-pub(super) fn router<C: Chaos>(chaos: Arc<C>) -> Router {
-    Router::new()
+use self::bind::Routes;
+
+/// The paths of all nouns, and what tells of them.
+pub(super) fn router<C: Chaos>(chaos: Arc<C>, verbosity: &Verbosity) -> Result<Router, Problem> {
+    Ok(openapi::with_documents(nouns::<C>(verbosity))?.router.with_state(chaos))
+}
+
+fn nouns<C: Chaos>(verbosity: &Verbosity) -> Routes<C> {
+    Routes::new()
         .merge(status::routes::<C>())
-        .merge(agent::routes::<C>())
-        .merge(target::routes::<C>())
-        .merge(platform::routes::<C>())
-        .merge(action::routes::<C>())
-        .merge(halt::routes::<C>())
-        .merge(operation::routes::<C>())
-        .merge(event::routes::<C>())
+        .merge(agent::routes())
+        .merge(target::routes())
+        .merge(platform::routes())
+        .merge(event::routes())
+        .merge(action::routes())
+        .merge(halt::routes())
+        .merge(operation::routes())
+        .merge(experiment::routes())
+        .merge(history::routes())
+        .merge(schedule::routes())
+        .merge(script::routes())
+        .merge(admin::routes())
         .merge(health::routes())
-        .with_state(chaos)
+        .merge(logging::routes(verbosity))
+        .merge(refresh::routes())
+        .merge(session::routes())
 }
 
 /// What a handler gives back.

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Path, State},
-    routing::get,
+    routing::{self, get},
 };
 use chaos_kitty::{
     Code, Problem,
@@ -13,14 +12,22 @@ use chaos_kitty::{
 };
 
 use super::{
-    Answer, answer, json,
+    Answer, answer,
+    bind::{Asks, Routes, Shape, call},
+    json,
     read::{Asked, Caller, Sent},
 };
 
-pub(super) fn routes<C: Chaos>() -> Router<Arc<C>> {
-    Router::new()
-        .route("/operation", get(list::<C>))
-        .route("/operation/{name}", get(show::<C>).put(put::<C>).delete(delete::<C>))
+pub(super) fn routes<C: Chaos>() -> Routes<C> {
+    let shown = call("GET", "/operation/{name}", "").about("One operation by its name.");
+    Routes::new()
+        .with(call("GET", "/operation", "ListOperations"), get(list::<C>))
+        .with(shown.answers(Shape::One("OperationStatus")), get(show::<C>))
+        .with(
+            call("PUT", "/operation/{name}", "PutOperation").asks(Asks::Body("Operation")),
+            routing::put(put::<C>),
+        )
+        .with(call("DELETE", "/operation/{name}", "DeleteOperation"), routing::delete(delete::<C>))
 }
 
 async fn list<C: Chaos>(

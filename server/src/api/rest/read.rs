@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::Refusal;
+use super::{Refusal, strict};
 use crate::listen::PeerInfo;
 
 /// How long a body may take to arrive.
@@ -56,16 +56,41 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        let mut fields = Map::new();
-        for (name, value) in pairs(parts)? {
-            // Proto JSON takes numbers as strings, but not booleans.
-            let value = value.parse().map(Value::Bool).unwrap_or(Value::String(value));
-            if fields.insert(name.clone(), value).is_some() {
-                return Err(Problem::invalid(&name, "given more than once").into());
-            }
+        Ok(Self(message("query", pairs(parts)?)?))
+    }
+}
+
+/// A message of fields, each at most once.
+fn message<T: DeserializeOwned>(place: &str, pairs: Vec<(String, String)>) -> Result<T, Problem> {
+    let mut fields = Map::new();
+    for (name, value) in pairs {
+        // Proto JSON takes numbers as strings, but not booleans.
+        let value = value.parse().map(Value::Bool).unwrap_or(Value::String(value));
+        if fields.insert(name.clone(), value).is_some() {
+            return Err(Problem::invalid(&name, "given more than once"));
         }
-        let message = serde_json::from_value(Value::Object(fields));
-        message.map(Self).map_err(|error| Problem::invalid("query", error).into())
+    }
+    serde_json::from_value(Value::Object(fields)).map_err(|error| Problem::invalid(place, error))
+}
+
+/// Fields of the query, of a form in the body, or of both.
+pub(super) struct Told<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Sync> FromRequest<S> for Told<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let (parts, body) = request.into_parts();
+        let bytes = in_time(body).await?;
+        let mut fields = pairs(&parts)?;
+        if !bytes.is_empty() {
+            let hint = "put the fields into the query, or send them with curl -d as a form";
+            is_media(&parts.headers, "application/x-www-form-urlencoded", hint)?;
+            let form: Vec<(String, String)> =
+                serde_urlencoded::from_bytes(&bytes).map_err(|error| Problem::invalid("form", error))?;
+            fields.extend(form);
+        }
+        Ok(Self(message("query or form", fields)?))
     }
 }
 
@@ -84,18 +109,24 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Sent<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let read = timeout(BODY_TIMEOUT, bytes(body)).await;
-        let bytes = read.map_err(|_| Problem::invalid("body", "it did not arrive in time"))??;
+        let bytes = in_time(body).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
-        is_json(&parts.headers)?;
-        let message = serde_json::from_slice(&bytes).map_err(|error| {
-            Problem::new(Code::MalformedJson, format!("body: {error}"))
+        is_media(&parts.headers, "application/json", "send it with -H 'Content-Type: application/json'")?;
+        let malformed = |what: String| {
+            Problem::new(Code::MalformedJson, format!("body: {what}"))
                 .hint("the fields are those of chaoskitty/v1/*.proto, in proto JSON")
-        });
+        };
+        strict::check(&bytes).map_err(malformed)?;
+        let message = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()));
         Ok(Self(message?))
     }
+}
+
+async fn in_time(body: Body) -> Result<bytes::Bytes, Problem> {
+    let read = timeout(BODY_TIMEOUT, bytes(body)).await;
+    read.map_err(|_| Problem::invalid("body", "it did not arrive in time"))?
 }
 
 async fn bytes(body: Body) -> Result<bytes::Bytes, Problem> {
@@ -108,14 +139,12 @@ async fn bytes(body: Body) -> Result<bytes::Bytes, Problem> {
     }
 }
 
-/// Parameters such as a charset are accepted: JSON is UTF-8 whatever they say.
-fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// Parameters such as a charset are accepted: text is UTF-8 whatever they say.
+fn is_media(headers: &HeaderMap, wanted: &str, hint: &str) -> Result<(), Problem> {
     let media = headers.get(CONTENT_TYPE).map_or("", |value| value.to_str().unwrap_or("?"));
     let essence = media.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") {
+    if essence.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }
-    let what = format!("a body of the media type {media:?}");
-    Err(Problem::new(Code::UnsupportedMediaType, what)
-        .hint("send it with -H 'Content-Type: application/json'"))
+    Err(Problem::new(Code::UnsupportedMediaType, format!("a body of the media type {media:?}")).hint(hint))
 }

@@ -1,4 +1,4 @@
--- Single values: server_id, epoch, next_connection_id.
+-- Single values: server_id, epoch, next_connection_id, schedule (a chaoskitty.v1.Schedule).
 CREATE TABLE meta (
     key TEXT PRIMARY KEY,
     value ANY NOT NULL

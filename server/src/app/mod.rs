@@ -1,4 +1,10 @@
 //! The server as a whole: puts the parts together, starts them in order, and stops them.
+//!
+//! `for_operations`, `for_experiments` and `for_schedule` are what the upper layers see of the lower ones.
+
+mod for_experiments;
+mod for_operations;
+mod for_schedule;
 
 use std::{
     path::PathBuf,
@@ -6,26 +12,28 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chaos_kitty::{
-    Problem, limits,
-    v1::{ActionStatus, HaltRequest, Selector, UnleashRequest, event},
-};
-use futures_util::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use chaos_kitty::{Problem, limits, v1::HaltRequest};
+use futures_util::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    action::{self, Actions},
+    action::{self, Actions, Scripts},
     api::grpc::Service,
-    event::{Bus, Watch},
+    event::{
+        Bus,
+        notify::{Notifier, Webhook},
+    },
+    experiment::{self, Experiments},
     fleet::{self, Fleet},
     listen::Listening,
-    operation::{Operations, Port, RosterChange},
-    safety::{Gate, Limits},
+    operation::Operations,
+    safety::{Admin, Gate, Limits},
+    schedule::{self, Scheduler},
     store::Store,
 };
+use for_experiments::ForExperiments;
+use for_operations::ForOperations;
+use for_schedule::ForSchedule;
 
 /// What can be configured of it.
 #[derive(Clone, Debug)]
@@ -42,8 +50,16 @@ pub struct Settings {
     pub limits: Limits,
     /// The file that keeps a halt across restarts. `None`: a halt lasts as long as the process.
     pub latch: Option<PathBuf>,
+    /// A folder of scripts besides the included ones.
+    pub scripts_dir: Option<PathBuf>,
     /// Revert everything before the server stops.
     pub halt_on_exit: bool,
+    /// The numbers that experiments go by.
+    pub experiments: experiment::Settings,
+    /// When automatic experiments start.
+    pub schedule: schedule::Settings,
+    /// Where notifications go.
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Default for Settings {
@@ -55,7 +71,11 @@ impl Default for Settings {
             survivor_window: Duration::from_secs(600),
             limits: Limits::default(),
             latch: None,
+            scripts_dir: None,
             halt_on_exit: false,
+            experiments: experiment::Settings::default(),
+            schedule: schedule::Settings::default(),
+            webhooks: Vec::new(),
         }
     }
 }
@@ -64,6 +84,7 @@ impl Default for Settings {
 pub struct App {
     settings: Settings,
     service: Arc<Service>,
+    _ticking: AbortOnDropHandle<()>,
 }
 
 impl App {
@@ -71,34 +92,70 @@ impl App {
     /// It takes nodes and calls as soon as its service is served.
     ///
     /// # Errors
-    /// The store or the halt's latch can not be read.
+    /// The store, the halt's latch or a script can not be read, or a webhook can not be used.
     pub async fn start(settings: Settings, store: Store) -> Result<Self, Problem> {
         let started_at = SystemTime::now();
+        let scripts = Arc::new(Scripts::load(settings.scripts_dir.as_deref())?);
         let epoch = store.begin_epoch().await?;
         let bus = Arc::new(Bus::default());
+        let notifier = Notifier::start(bus.clone(), settings.webhooks.clone())?;
         let times = fleet::Settings {
             lease: settings.lease,
             start_timeout: settings.start_timeout,
             survivor_window: settings.survivor_window,
         };
-        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch);
+        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch, scripts.contents());
         let gate = Gate::new(fleet.clone(), dispatcher, settings.limits, settings.latch.clone())?;
-        let actions =
-            Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), settings.longest_fault);
+        let longest = settings.longest_fault;
+        let actions = Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), longest, scripts);
         actions.restore().await?;
+        let admin = Admin::open(gate.clone(), store.clone(), bus.clone()).await?;
+        let port = Arc::new(ForExperiments {
+            fleet: fleet.clone(),
+            gate: gate.clone(),
+            actions: actions.clone(),
+            admin: admin.clone(),
+            bus: bus.clone(),
+        });
+        // Their targets are hurt before anybody can be hit.
+        let (clock, numbers) = (Arc::new(SystemTime::now), settings.experiments.clone());
+        let experiments = Experiments::start(port, store.clone(), clock, numbers).await?;
         let ledger: Arc<dyn fleet::Ledger> = actions.clone();
         fleet.start(&ledger);
         let port = Arc::new(ForOperations {
             fleet: fleet.clone(),
             gate: gate.clone(),
             actions: actions.clone(),
+            admin: admin.clone(),
             bus: bus.clone(),
         });
         let operations = Arc::new(Operations::start(port, store.clone(), Arc::new(SystemTime::now)));
         operations.start_stored().await?;
+        let port = Arc::new(ForSchedule {
+            fleet: fleet.clone(),
+            gate: gate.clone(),
+            admin: admin.clone(),
+            experiments: experiments.clone(),
+        });
+        let (clock, plans) = (Arc::new(SystemTime::now), settings.schedule.clone());
+        let schedule = Scheduler::new(port, store.clone(), clock, plans, rand::random()).await?;
+        let ticking = schedule.run();
         let listening = OnceLock::new();
-        let service = Service { fleet, gate, actions, operations, bus, store, started_at, listening };
-        Ok(Self { settings, service: Arc::new(service) })
+        let service = Service {
+            fleet,
+            gate,
+            actions,
+            operations,
+            experiments,
+            schedule,
+            admin,
+            bus,
+            notifier,
+            store,
+            started_at,
+            listening,
+        };
+        Ok(Self { settings, service: Arc::new(service), _ticking: ticking })
     }
 
     /// The service, for every listener.
@@ -132,73 +189,4 @@ impl App {
             tracing::error!(%problem, "the fleet stays halted");
         }
     }
-}
-
-/// What operations see of the rest.
-struct ForOperations {
-    fleet: Arc<Fleet>,
-    gate: Arc<Gate>,
-    actions: Arc<Actions>,
-    bus: Arc<Bus>,
-}
-
-impl Port for ForOperations {
-    fn roster(&self) -> BoxStream<'static, RosterChange> {
-        let (fleet, bus) = (self.fleet.clone(), self.bus.clone());
-        stream::unfold(None, move |watch| {
-            let (fleet, bus) = (fleet.clone(), bus.clone());
-            async move { next_change(&fleet, &bus, watch).await }
-        })
-        .boxed()
-    }
-
-    fn under_fault(&self, target_id: &str) -> bool {
-        self.gate.is_under_fault(target_id)
-    }
-
-    fn longest_fault(&self) -> Duration {
-        self.actions.longest()
-    }
-
-    fn unleash(
-        &self,
-        request: UnleashRequest,
-    ) -> BoxFuture<'static, Result<BoxStream<'static, ActionStatus>, Problem>> {
-        let actions = self.actions.clone();
-        Box::pin(async move { Ok(actions.unleash(request, String::new()).await?.boxed()) })
-    }
-
-    fn emit(&self, kind: event::Kind, message: String) {
-        self.bus.publish(kind, message);
-    }
-}
-
-/// The next change of the roster; all of it at first, and after changes were missed.
-async fn next_change(
-    fleet: &Fleet,
-    bus: &Bus,
-    watch: Option<Watch>,
-) -> Option<(RosterChange, Option<Watch>)> {
-    if let Some(mut watch) = watch {
-        match watch.next().await {
-            Some(Ok(event)) => {
-                let change = match event.kind.clone() {
-                    Some(event::Kind::TargetAdded(target) | event::Kind::TargetChanged(target)) => {
-                        RosterChange::Upserted(Arc::new(target))
-                    }
-                    Some(event::Kind::TargetRemoved(target)) => RosterChange::Removed(target.id),
-                    _ => return None,
-                };
-                return Some((change, Some(watch)));
-            }
-            // It fell behind: all of it again.
-            Some(Err(_)) => {}
-            None => return None,
-        }
-    }
-    // Watched before it is listed, so that nothing is missed in between.
-    let kinds = ["target_added", "target_changed", "target_removed"].map(str::to_owned);
-    let watch = bus.watch(&kinds).ok()?;
-    let all = fleet.roster(&Selector::default()).ok()?;
-    Some((RosterChange::All(all), Some(watch)))
 }

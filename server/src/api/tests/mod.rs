@@ -1,134 +1,21 @@
 //! The translation, both ways, below a service that answers what each test wants.
 
-use std::{pin::Pin, sync::Mutex};
+mod legacy;
+mod script;
+mod suite;
+
+use std::sync::Mutex;
 
 use axum::{body::Body, http::Request as HttpRequest};
 use chaos_kitty::v1::{self, action_state::Name as State};
-use futures_util::{Stream, StreamExt, stream};
 use http::{Method, StatusCode, header::HOST};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use tonic::{Request, Response, Status, Streaming};
 use tower::ServiceExt;
 
+use self::script::Script;
 use super::*;
 use crate::listen::PeerInfo;
-
-type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-type Reply<T> = Result<Response<T>, Status>;
-
-/// Says what it was asked; calls that need more are answered by what a test put in.
-#[derive(Default)]
-struct Script {
-    asked: Mutex<Vec<String>>,
-    updates: Mutex<Vec<Result<v1::ActionStatus, Status>>>,
-    /// The stream of updates stays open after the last one.
-    open: bool,
-}
-
-impl Script {
-    fn note<T: std::fmt::Debug>(&self, request: Request<T>) {
-        let trace = request.metadata().get("traceparent").cloned();
-        let peer = request.extensions().get::<PeerInfo>().and_then(|peer| peer.tcp);
-        let line = format!("{:?} trace={trace:?} peer={peer:?}", request.into_inner());
-        self.asked.lock().unwrap().push(line);
-    }
-
-    fn items<T: Send + 'static>(items: Vec<Result<T, Status>>, open: bool) -> Items<T> {
-        let rest = if open { stream::pending().boxed() } else { stream::empty().boxed() };
-        Box::pin(stream::iter(items).chain(rest))
-    }
-}
-
-#[tonic::async_trait]
-impl Chaos for Script {
-    type AttachStream = Items<v1::ServerMessage>;
-    type WatchEventsStream = Items<v1::Event>;
-    type UnleashStream = Items<v1::ActionStatus>;
-    type HaltStream = Items<v1::HaltProgress>;
-
-    async fn attach(&self, _: Request<Streaming<v1::AgentMessage>>) -> Reply<Self::AttachStream> {
-        Err(Status::unimplemented("not by REST"))
-    }
-    async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Reply<v1::Status> {
-        self.note(request);
-        Ok(Response::new(v1::Status { version: "1.2.3".to_owned(), agents: 7, ..Default::default() }))
-    }
-    async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Reply<v1::ListAgentsResponse> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-    async fn list_targets(&self, request: Request<v1::ListTargetsRequest>) -> Reply<v1::ListTargetsResponse> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-    async fn list_platforms(
-        &self,
-        request: Request<v1::ListPlatformsRequest>,
-    ) -> Reply<v1::ListPlatformsResponse> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-    async fn watch_events(&self, request: Request<v1::WatchEventsRequest>) -> Reply<Self::WatchEventsStream> {
-        self.note(request);
-        let resumed = v1::event::Resumed { source: "alice".to_owned() };
-        let event =
-            v1::Event { sequence: 9, kind: Some(v1::event::Kind::Resumed(resumed)), ..Default::default() };
-        let behind = Problem::new(Code::FellBehind, "3 events were lost");
-        Ok(Response::new(Self::items(vec![Ok(event), Err(behind.into())], false)))
-    }
-    async fn unleash(&self, request: Request<v1::UnleashRequest>) -> Reply<Self::UnleashStream> {
-        self.note(request);
-        let updates = std::mem::take(&mut *self.updates.lock().unwrap());
-        Ok(Response::new(Self::items(updates, self.open)))
-    }
-    async fn list_actions(&self, request: Request<v1::ListActionsRequest>) -> Reply<v1::ListActionsResponse> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-    async fn get_action(&self, request: Request<v1::GetActionRequest>) -> Reply<v1::ActionStatus> {
-        let id = request.into_inner().id;
-        Err(Problem::new(Code::NoSuchAction, format!("no action {id:?}")).hint("list them").into())
-    }
-    async fn stop_action(&self, request: Request<v1::StopActionRequest>) -> Reply<v1::ActionStatus> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-    async fn halt(&self, request: Request<v1::HaltRequest>) -> Reply<Self::HaltStream> {
-        self.note(request);
-        let summary = v1::halt_progress::Summary { reverted: 2, ..Default::default() };
-        let kinds = [
-            v1::halt_progress::Kind::Action(status("a", State::Reverted)),
-            v1::halt_progress::Kind::Summary(summary),
-        ];
-        let steps = kinds.into_iter().map(|kind| Ok(v1::HaltProgress { kind: Some(kind) }));
-        Ok(Response::new(Self::items(steps.collect(), false)))
-    }
-    async fn resume(&self, request: Request<v1::ResumeRequest>) -> Reply<v1::ResumeResponse> {
-        self.note(request);
-        Ok(Response::new(v1::ResumeResponse { was_halted: true }))
-    }
-    async fn list_operations(
-        &self,
-        request: Request<v1::ListOperationsRequest>,
-    ) -> Reply<v1::ListOperationsResponse> {
-        self.note(request);
-        let operation = v1::Operation { name: "hairball".to_owned(), ..Default::default() };
-        let status = v1::OperationStatus { operation: Some(operation), rounds: 4, ..Default::default() };
-        Ok(Response::new(v1::ListOperationsResponse { operations: vec![status] }))
-    }
-    async fn put_operation(&self, request: Request<v1::PutOperationRequest>) -> Reply<v1::OperationStatus> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-    async fn delete_operation(
-        &self,
-        request: Request<v1::DeleteOperationRequest>,
-    ) -> Reply<v1::DeleteOperationResponse> {
-        self.note(request);
-        Ok(Response::new(Default::default()))
-    }
-}
 
 fn status(id: &str, state: State) -> v1::ActionStatus {
     v1::ActionStatus { id: id.to_owned(), state: state.into(), ..Default::default() }
@@ -143,7 +30,9 @@ impl Rest {
     async fn new(script: Script) -> Self {
         let script = Arc::new(script);
         let reporter = HealthReporter::new();
-        let router = router(Arc::clone(&script), AllowedHosts::default(), &reporter).await.unwrap();
+        let router = router(Arc::clone(&script), AllowedHosts::default(), &reporter, &Verbosity::default())
+            .await
+            .unwrap();
         Self { script, router }
     }
 
@@ -179,7 +68,6 @@ async fn every_call_has_its_path_and_answers_in_proto_json() {
     assert_eq!(status["storeProblem"], "", "empty fields are printed");
     for (line, body, asked) in [
         ("GET /agent", None, "ListAgentsRequest"),
-        ("GET /platform", None, "ListPlatformsRequest"),
         ("GET /target?platformType=HostPlatform&pageSize=5", None, "platform_type: \"HostPlatform\""),
         ("GET /target?page_size=5", None, "page_size: 5"),
         (

@@ -1,0 +1,209 @@
+//! What was: suites and their records; and how experiments are listed, followed and stopped.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
+
+use chaos_kitty::{
+    Code, Problem, Timestamp,
+    v1::{
+        Experiment, ExperimentHistory, GetExperimentHistoryRequest, ListExperimentsRequest,
+        ListExperimentsResponse, SuiteRecord, experiment_state::Name as State,
+    },
+};
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use tokio::time::timeout;
+
+use super::{Experiments, at, build::company, entry, life, method::Method, micros, port::Wish};
+
+/// Lines on a page where the request does not say.
+const PAGE: u32 = 100;
+/// Lines on a page at the most, so that an answer stays below gRPC's limit.
+const PAGE_MAX: u32 = 1000;
+/// How long one waits for an experiment to leave the state in which its fault is on its way.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Experiments {
+    /// Takes in what an earlier start of the server left: nothing is known of its targets yet.
+    ///
+    /// # Errors
+    /// The store can not be read.
+    pub(super) async fn restore(&self) -> Result<(), Problem> {
+        let unfinished = self.store.unfinished_experiments().await?;
+        let mut records: HashMap<i64, (SuiteRecord, usize)> = HashMap::new();
+        for experiment in unfinished {
+            let key = experiment.suite.map_or(0, micros);
+            let (record, left) = match records.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert((self.store.suite_record(at(key)).await?, 0)),
+            };
+            *left += 1;
+            self.take_up(experiment, record).await?;
+        }
+        let newest = self.store.suites(None, 1).await?.pop().and_then(|entry| entry.at);
+        let ended = match newest {
+            Some(newest) => self.store.experiments_of(newest).await?,
+            None => Vec::new(),
+        };
+        let ended = ended.into_iter().filter_map(|experiment| experiment.ended_at?.system_time()).max();
+        {
+            let mut state = self.state();
+            state.last_suite = newest.map_or(0, micros);
+            state.last_ended = ended;
+        }
+        for (key, (record, left)) in records {
+            self.take_in_suite(key, left, record);
+        }
+        Ok(())
+    }
+
+    async fn take_up(&self, experiment: Experiment, record: &SuiteRecord) -> Result<(), Problem> {
+        let id = experiment.id.clone();
+        let target = experiment.container.clone().unwrap_or_default();
+        let action_id = experiment.action_id.clone();
+        let company = company(record, &target.aggregation_identifier);
+        let wish = Wish { experiment: id.clone(), target: target.into() };
+        let name = &experiment.experiment_method_name;
+        let method = self.methods.get(name).cloned().unwrap_or_else(|| Method::forgotten(name).into());
+        let mut entry = entry::Entry::new(experiment, method, company, self.port.engage_again(&wish));
+        entry.tried = false;
+        if !action_id.is_empty()
+            && let Some(status) = self.port.recorded_action(action_id).await?
+        {
+            entry.take_in(&status);
+        }
+        self.state().active.insert(id, entry);
+        Ok(())
+    }
+
+    /// An experiment of this suite is over.
+    pub(super) fn ended(&self, suite: i64, experiment: &Experiment) {
+        let mut state = self.state();
+        state.last_ended = experiment.ended_at.and_then(Timestamp::system_time);
+        let Some(of_it) = state.suites.get_mut(&suite) else { return };
+        of_it.left = of_it.left.saturating_sub(1);
+        if of_it.left == 0 {
+            // Its watchman sees that, and looks at its probes for the last time.
+            state.suites.remove(&suite);
+        }
+    }
+
+    /// Those that are not over, oldest first, or all, newest first.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn list(&self, request: &ListExperimentsRequest) -> Result<ListExperimentsResponse, Problem> {
+        let size = page(request.page_size);
+        let mut experiments = if request.all {
+            self.store.experiments(&request.page_token, size + 1).await?
+        } else {
+            let mut active = self.active();
+            active.retain(|experiment| experiment.id > request.page_token);
+            active
+        };
+        let more = experiments.len() > size as usize;
+        experiments.truncate(size as usize);
+        let token = experiments.last().filter(|_| more).map(|last| last.id.clone());
+        Ok(ListExperimentsResponse { experiments, next_page_token: token.unwrap_or_default() })
+    }
+
+    /// One experiment.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchExperiment`], [`Code::StoreUnavailable`].
+    pub async fn get(&self, id: &str) -> Result<Experiment, Problem> {
+        let active = self.state().active.get(id).map(|entry| entry.experiment().clone());
+        match active {
+            Some(experiment) => Ok(experiment),
+            None => self.store.experiment(id).await,
+        }
+    }
+
+    /// One experiment as it is, and each change of it until it is over.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchExperiment`], [`Code::StoreUnavailable`].
+    pub async fn watch(&self, id: &str) -> Result<BoxStream<'static, Experiment>, Problem> {
+        let news = self.state().active.get(id).map(entry::Entry::follow);
+        let Some(news) = news else {
+            let experiment = self.store.experiment(id).await?;
+            return Ok(stream::iter([experiment]).boxed());
+        };
+        let changes = stream::unfold(Some((news, true)), async |state| {
+            let (mut news, first) = state?;
+            if !first {
+                news.changed().await.ok()?;
+            }
+            let experiment = news.borrow_and_update().clone();
+            let over = life::is_over(experiment.experiment_state());
+            Some((experiment, (!over).then_some((news, false))))
+        });
+        Ok(changes.boxed())
+    }
+
+    /// Ends an experiment as at its maximum duration: through self healing. One whose fault is not in force yet is
+    /// not begun; one that is over is given as it ended. Answers once that is recorded.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchExperiment`], [`Code::StoreUnavailable`]; [`Code::NoAnswer`]: it is going to be stopped.
+    pub async fn stop(&self, id: &str) -> Result<Experiment, Problem> {
+        let news = self.state().active.get_mut(id).map(|entry| {
+            entry.abort.get_or_insert_with(|| "it was stopped".to_owned());
+            entry.follow()
+        });
+        let Some(mut news) = news else { return self.store.experiment(id).await };
+        self.look_again(id);
+        let begun = |experiment: &Experiment| {
+            let state = experiment.experiment_state();
+            !matches!(state, State::Created | State::Starting | State::Started)
+        };
+        match timeout(STOP_PATIENCE, news.wait_for(begun)).await {
+            Ok(Ok(experiment)) => Ok(experiment.clone()),
+            _ => {
+                let message = format!("experiment {id} is not being healed after {STOP_PATIENCE:?}");
+                Err(Problem::new(Code::NoAnswer, message)
+                    .hint("see `kittyctl experiment get`; it is stopped as soon as possible"))
+            }
+        }
+    }
+
+    /// The suites that were built, newest first.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`]: a page token that is none; [`Code::StoreUnavailable`].
+    pub async fn history(&self, request: &GetExperimentHistoryRequest) -> Result<ExperimentHistory, Problem> {
+        let size = page(request.page_size);
+        let before = match request.page_token.as_str() {
+            "" => None,
+            token => {
+                let key =
+                    token.parse().map_err(|_| Problem::invalid("page_token", "it is none of this server"))?;
+                Some(at(key))
+            }
+        };
+        let mut suites = self.store.suites(before, size + 1).await?;
+        let more = suites.len() > size as usize;
+        suites.truncate(size as usize);
+        let last = suites.last().filter(|_| more).and_then(|last| last.at);
+        let next_page_token = last.map(|at| micros(at).to_string()).unwrap_or_default();
+        Ok(ExperimentHistory { suites, next_page_token })
+    }
+
+    /// All that is known of one suite.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchSuite`], [`Code::StoreUnavailable`].
+    pub async fn record_of(&self, suite: Timestamp) -> Result<SuiteRecord, Problem> {
+        let mut record = self.store.suite_record(suite).await?;
+        record.experiments = self.store.experiments_of(suite).await?;
+        Ok(record)
+    }
+}
+
+fn page(asked: u32) -> u32 {
+    if asked == 0 { PAGE } else { asked.min(PAGE_MAX) }
+}

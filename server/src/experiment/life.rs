@@ -1,0 +1,457 @@
+//! The life cycle of one experiment, as a pure function of what is recorded and what is seen.
+//!
+//! ```text
+//! CREATED → STARTING → STARTED → FINALIZING → FINISHED
+//!                         ↓  ↗
+//!                     SELF_HEALING ─────────→ FAILED      (also from all before it)
+//! ```
+//!
+//! No experiment is over while its fault is in force: one that is to fail has its problem recorded, is reverted, and
+//! fails then.
+
+use std::time::{Duration, SystemTime};
+
+use chaos_kitty::{
+    Code, Problem, Timestamp,
+    v1::{
+        Experiment, MethodParameters, admin_state::Name as Admin, experiment::Transition,
+        experiment_state::Name as State,
+    },
+};
+
+use super::method::{Health, Method};
+
+/// How long a step that was begun is remembered by agents, with a margin: after that it is not asked for again.
+const REMEMBERED: Duration = Duration::from_secs(50 * 60);
+
+/// What was created is not begun any more after this time: nobody expects it.
+const STALE: Duration = Duration::from_secs(3600);
+
+/// How the target is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// There, and its platform finds it well.
+    Well,
+    /// There, and not well.
+    Unwell,
+    /// Nothing is known of it.
+    Away,
+    /// This life of it is over.
+    Gone,
+}
+
+/// How its fault is.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Fault {
+    /// It was never ordered.
+    None,
+    /// On its way.
+    Coming,
+    InForce,
+    /// Nothing is heard of it; it is settled in time.
+    Unknown(Problem),
+    /// It can not be put back.
+    Stuck(Problem),
+    /// It took effect and is over.
+    Over,
+    /// It did not take effect, or broke off; nothing of it is in force.
+    Failed(Problem),
+}
+
+impl Fault {
+    /// Nothing of it is in force, or nothing more can be done about it.
+    const fn is_over(&self) -> bool {
+        matches!(self, Self::None | Self::Over | Self::Failed(_) | Self::Stuck(_))
+    }
+}
+
+/// Everything that a decision is made of, besides what is recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Seen {
+    pub(super) now: SystemTime,
+    pub(super) admin: Admin,
+    pub(super) halted: bool,
+    pub(super) target: Presence,
+    /// As many of its group are well as were when it began.
+    pub(super) group_is_back: bool,
+    pub(super) fault: Fault,
+    /// Nothing was tried in vain since the last tick.
+    pub(super) fresh: bool,
+    /// Why it is to end.
+    pub(super) abort: Option<String>,
+    /// Why its fault was not ordered.
+    pub(super) refused: Option<Problem>,
+    /// What its health check last said, in this state.
+    pub(super) checked: Option<bool>,
+    /// What came of its finalize step.
+    pub(super) finalized: Option<Result<(), Problem>>,
+}
+
+/// What is to be done about a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// The fault is ordered.
+    Order,
+    /// The fault is reverted.
+    Revert,
+    /// The script's health check runs.
+    Check,
+    /// The finalize step runs.
+    Finalize,
+}
+
+/// One way of healing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    Revert,
+    /// The script's own command.
+    Command,
+    Recycle,
+}
+
+impl Remedy {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Revert => "revert the fault",
+            Self::Command => "run the script's own command",
+            Self::Recycle => "recycle the target",
+        }
+    }
+}
+
+/// What comes next.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Next {
+    /// Nothing, until there are news, or this time.
+    Wait(Option<SystemTime>),
+    /// Something that is announced by the state it is in.
+    Act(Effect),
+    /// Another state, with one line for people.
+    Become(State, String),
+    /// It has failed.
+    Fail(Problem),
+    /// It will fail: its fault is reverted first.
+    Doom(Problem),
+    /// One more attempt at self healing.
+    Heal(Vec<Remedy>),
+}
+
+/// What comes next for an experiment of this method.
+pub(super) fn next(experiment: &Experiment, method: &Method, seen: &Seen) -> Next {
+    let life = Life { experiment, method, seen, times: Times::of(experiment) };
+    let state = experiment.experiment_state();
+    if matches!(state, State::Finished | State::Failed) {
+        return Next::Wait(None);
+    }
+    if let Fault::Stuck(problem) = &seen.fault {
+        return Next::Fail(problem.clone());
+    }
+    if let Some(doom) = &experiment.problem {
+        return if seen.fault.is_over() { Next::Fail(doom.clone().into()) } else { life.act(Effect::Revert) };
+    }
+    match state {
+        State::Created => life.created(),
+        State::Starting => life.starting(),
+        State::Started => life.started(),
+        State::SelfHealing => life.self_healing(),
+        _ => life.finalizing(),
+    }
+}
+
+/// Writes a change of state down.
+pub(super) fn enter(experiment: &mut Experiment, state: State, reason: &str, now: SystemTime) {
+    let at = Some(Timestamp::from(now));
+    experiment.experiment_state = state.into();
+    experiment.transitions.push(Transition { state: state.into(), at, reason: reason.to_owned() });
+    if state == State::Started {
+        experiment.start_time = at;
+    }
+    if is_over(state) {
+        experiment.ended_at = at;
+        experiment.was_self_healing_required = Some(experiment.self_healing_counter > 0);
+    }
+}
+
+/// Writes down one more attempt at self healing.
+pub(super) fn attempt(experiment: &mut Experiment, remedies: &[Remedy], now: SystemTime) {
+    experiment.self_healing_counter += 1;
+    experiment.last_self_healing_time = Some(Timestamp::from(now));
+    let words: Vec<_> = remedies.iter().map(|remedy| remedy.word()).collect();
+    let what =
+        if words.is_empty() { "nothing can be done about it now".to_owned() } else { words.join(", ") };
+    let reason = format!("attempt {}: {what}", experiment.self_healing_counter);
+    let (state, at) = (State::SelfHealing.into(), experiment.last_self_healing_time);
+    experiment.transitions.push(Transition { state, at, reason });
+}
+
+/// Whether nothing more happens to an experiment in this state.
+pub(super) const fn is_over(state: State) -> bool {
+    matches!(state, State::Finished | State::Failed)
+}
+
+/// How well the target is, by its method's own measure.
+enum Wellbeing {
+    Healthy,
+    Ill,
+    /// It is gone, and nothing recreates it.
+    Lost,
+}
+
+struct Life<'a> {
+    experiment: &'a Experiment,
+    method: &'a Method,
+    seen: &'a Seen,
+    times: Times,
+}
+
+impl Life<'_> {
+    fn created(&self) -> Next {
+        if let Some(problem) = self.not_admitted() {
+            return Next::Fail(problem);
+        }
+        if self.seen.now > self.since() + STALE {
+            return Next::Fail(not_begun(&format!("nothing let it begin within {STALE:?}")));
+        }
+        if self.seen.admin != Admin::Started || !self.seen.fresh {
+            return Next::Wait(None);
+        }
+        Next::Become(State::Starting, "its action is dispatched".to_owned())
+    }
+
+    fn starting(&self) -> Next {
+        match &self.seen.fault {
+            Fault::None => self.dispatch(),
+            Fault::Coming => Next::Wait(None),
+            Fault::InForce => Next::Become(State::Started, "the fault is in force".to_owned()),
+            Fault::Over => Next::Become(State::Started, "the action took effect".to_owned()),
+            Fault::Failed(problem) => Next::Fail(problem.clone()),
+            // Its agent may come back with it; within a lease it is settled.
+            Fault::Unknown(problem) if problem.code == Code::ConnectionLost => Next::Wait(None),
+            Fault::Unknown(problem) | Fault::Stuck(problem) => Next::Doom(problem.clone()),
+        }
+    }
+
+    fn dispatch(&self) -> Next {
+        let name = self.experiment.container.as_ref().map_or("", |target| target.name.as_str());
+        let did_not_start = |why: &str| {
+            Next::Fail(
+                Problem::new(Code::DidNotStart, format!("{name} {why}, so nothing was done to it"))
+                    .hint("see `kittyctl target list`, and build the suite again"),
+            )
+        };
+        match &self.seen.refused {
+            Some(problem) if !matches!(problem.code, Code::Settling | Code::Stopping) => {
+                return Next::Fail(problem.clone());
+            }
+            _ => {}
+        }
+        if let Some(problem) = self.not_admitted() {
+            return Next::Fail(problem);
+        }
+        match self.seen.target {
+            _ if self.seen.admin != Admin::Started => Next::Wait(None),
+            Presence::Away => Next::Wait(None),
+            Presence::Unwell => did_not_start("is not healthy"),
+            Presence::Gone => did_not_start("is gone"),
+            Presence::Well => self.act(Effect::Order),
+        }
+    }
+
+    fn started(&self) -> Next {
+        if let Some(reason) = self.abort() {
+            return Next::Become(State::SelfHealing, reason);
+        }
+        if self.seen.admin == Admin::Paused {
+            return Next::Wait(None);
+        }
+        let since = self.since();
+        let (minimum, maximum) = (since + self.times.minimum, since + self.times.maximum);
+        if self.seen.now < minimum {
+            return Next::Wait(Some(minimum));
+        }
+        match self.wellbeing() {
+            Wellbeing::Healthy => self.recovered(),
+            Wellbeing::Lost => Next::Doom(self.lost()),
+            Wellbeing::Ill if self.seen.now >= maximum => {
+                let reason = format!("not healthy within {:?}", self.times.maximum);
+                Next::Become(State::SelfHealing, reason)
+            }
+            Wellbeing::Ill => self.check_or_wait(maximum),
+        }
+    }
+
+    fn self_healing(&self) -> Next {
+        if self.seen.admin == Admin::Paused {
+            return Next::Wait(None);
+        }
+        let (counter, retries) = (self.experiment.self_healing_counter, self.times.retries);
+        match self.wellbeing() {
+            Wellbeing::Healthy if self.seen.fault.is_over() => return self.recovered(),
+            Wellbeing::Lost => return Next::Doom(self.lost()),
+            Wellbeing::Healthy | Wellbeing::Ill => {}
+        }
+        let last = self.experiment.last_self_healing_time.and_then(Timestamp::system_time);
+        let due = last.map_or(self.seen.now, |last| last + self.times.interval);
+        if self.seen.now < due {
+            return if self.seen.fault.is_over() {
+                self.check_or_wait(due)
+            } else {
+                self.act(Effect::Revert)
+            };
+        }
+        if counter >= retries {
+            let message = format!("not healthy after {counter} attempts at self healing");
+            return Next::Doom(
+                Problem::new(Code::HealingFailed, message)
+                    .hint("nothing of the fault is left; look at the target and at what supervises it"),
+            );
+        }
+        Next::Heal(self.remedies())
+    }
+
+    fn finalizing(&self) -> Next {
+        if self.seen.admin == Admin::Paused {
+            return Next::Wait(None);
+        }
+        if !self.seen.fault.is_over() {
+            return self.act(Effect::Revert);
+        }
+        if !self.method.finalizes() || self.seen.target == Presence::Gone {
+            return Next::Become(State::Finished, "healthy, and nothing to finalize".to_owned());
+        }
+        let due = self.since() + self.times.finalization;
+        let late = self.seen.now > due + REMEMBERED;
+        match &self.seen.finalized {
+            Some(Ok(())) => Next::Become(State::Finished, "healthy and finalized".to_owned()),
+            Some(Err(problem)) if late || !is_unheard(problem.code) => Next::Fail(problem.clone()),
+            _ if late => Next::Fail(
+                Problem::new(Code::OutcomeUnknown, "whether its finalize step was done is not known")
+                    .hint("look at the target"),
+            ),
+            _ if self.seen.now < due && self.abort().is_none() => Next::Wait(Some(due)),
+            _ => self.act(Effect::Finalize),
+        }
+    }
+
+    /// Healthy: what is still in force is put back, and then it is finalized.
+    fn recovered(&self) -> Next {
+        if self.seen.fault.is_over() {
+            Next::Become(State::Finalizing, "healthy".to_owned())
+        } else {
+            self.act(Effect::Revert)
+        }
+    }
+
+    fn wellbeing(&self) -> Wellbeing {
+        let cattle = self.experiment.container.as_ref().is_some_and(|target| target.cattle);
+        let healthy = match (self.method.health, self.seen.target) {
+            (_, Presence::Gone) if cattle => self.seen.group_is_back,
+            (_, Presence::Gone) => return Wellbeing::Lost,
+            (_, Presence::Away) | (Health::Recycled, _) => false,
+            (Health::Normal, presence) => presence == Presence::Well,
+            (Health::Script, _) => self.seen.checked == Some(true),
+        };
+        if healthy { Wellbeing::Healthy } else { Wellbeing::Ill }
+    }
+
+    /// Asks the script's own health check once a tick.
+    fn check_or_wait(&self, until: SystemTime) -> Next {
+        let is_here = matches!(self.seen.target, Presence::Well | Presence::Unwell);
+        if self.method.health == Health::Script && is_here && self.seen.fresh {
+            return Next::Act(Effect::Check);
+        }
+        Next::Wait(Some(until))
+    }
+
+    /// Only the target itself is treated, never others. While halted, nothing is recycled.
+    fn remedies(&self) -> Vec<Remedy> {
+        let mut remedies = Vec::new();
+        if !self.seen.fault.is_over() {
+            remedies.push(Remedy::Revert);
+        }
+        if !matches!(self.seen.target, Presence::Well | Presence::Unwell) {
+            return remedies;
+        }
+        let cattle = self.experiment.container.as_ref().is_some_and(|target| target.cattle);
+        let reverting_was_not_enough =
+            self.method.health == Health::Recycled || self.experiment.self_healing_counter > 0;
+        if self.method.script.as_ref().is_some_and(|script| script.heals) {
+            remedies.push(Remedy::Command);
+        } else if cattle && reverting_was_not_enough && !self.seen.halted {
+            remedies.push(Remedy::Recycle);
+        }
+        remedies
+    }
+
+    /// Not again before the next tick if it was in vain.
+    fn act(&self, effect: Effect) -> Next {
+        if self.seen.fresh { Next::Act(effect) } else { Next::Wait(None) }
+    }
+
+    /// Why it must not begin.
+    fn not_admitted(&self) -> Option<Problem> {
+        let reason = match (&self.seen.abort, self.seen.admin) {
+            (Some(reason), _) => reason.clone(),
+            (None, Admin::Drain) => "the administrative state is DRAIN".to_owned(),
+            (None, Admin::Abort) => "the administrative state is ABORT".to_owned(),
+            _ => return None,
+        };
+        Some(not_begun(&reason))
+    }
+
+    fn abort(&self) -> Option<String> {
+        let by_state = (self.seen.admin == Admin::Abort).then_some("the administrative state is ABORT");
+        self.seen.abort.clone().or_else(|| by_state.map(str::to_owned))
+    }
+
+    fn lost(&self) -> Problem {
+        let name = self.experiment.container.as_ref().map_or("", |target| target.name.as_str());
+        Problem::new(Code::TargetGone, format!("{name} is gone, and nothing recreates it"))
+            .hint("start it again")
+    }
+
+    /// When its present state began.
+    fn since(&self) -> SystemTime {
+        let last = self.experiment.transitions.last().and_then(|last| last.at);
+        last.and_then(Timestamp::system_time).unwrap_or(self.seen.now)
+    }
+}
+
+fn not_begun(reason: &str) -> Problem {
+    Problem::new(Code::NotAdmitted, format!("it was not begun: {reason}"))
+        .hint("build the suite again once that is over")
+}
+
+/// Whether a step was never sent, or its answer was lost: asked for again under its name, its agent says.
+const fn is_unheard(code: Code) -> bool {
+    matches!(code, Code::AgentUnreachable | Code::ConnectionLost | Code::LimitReached)
+}
+
+/// The times of its parameters.
+struct Times {
+    minimum: Duration,
+    maximum: Duration,
+    finalization: Duration,
+    interval: Duration,
+    retries: u32,
+}
+
+impl Times {
+    fn of(experiment: &Experiment) -> Self {
+        let none = MethodParameters::default();
+        let parameters = experiment.parameters.as_ref().unwrap_or(&none);
+        let time = |wire: Option<pbjson_types::Duration>| {
+            wire.and_then(|wire| Duration::try_from(wire).ok()).unwrap_or_default()
+        };
+        Self {
+            minimum: time(parameters.minimum_duration),
+            maximum: time(parameters.maximum_duration),
+            finalization: time(parameters.finalization_duration),
+            interval: time(parameters.self_healing_interval),
+            retries: parameters.self_healing_retries.unwrap_or_default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,247 @@
+//! Suites, their experiments and the history, with their statements.
+
+use chaos_kitty::{
+    Code, Problem, Timestamp,
+    v1::{Experiment, HistoryEntry, SuiteRecord, experiment_state::Name as State},
+};
+use prost::Message;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+use super::{
+    Store,
+    sql::{Write, decode},
+};
+
+const MICROSECOND: i64 = 1_000_000;
+
+impl Store {
+    /// Writes a suite with its experiments, all of it or nothing.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`]: whether it was written is not known.
+    pub async fn put_suite(&self, record: &SuiteRecord, experiments: &[Experiment]) -> Result<(), Problem> {
+        let experiments = experiments.iter().map(Line::of).collect();
+        self.write(Write::Suite { suite: SuiteLine::of(record), experiments }).await
+    }
+
+    /// Forgets, some time soon, the oldest suites beyond this many, unless experiments of theirs are not over.
+    pub fn keep_suites(&self, kept: u32) {
+        self.queue(Write::PruneSuites { kept });
+    }
+
+    /// Writes what was added to a suite's record.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn put_suite_record(&self, record: &SuiteRecord) -> Result<(), Problem> {
+        self.write(Write::SuiteRecord(SuiteLine::of(record))).await
+    }
+
+    /// Writes an experiment as it is now; answers once it is on the disk.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`]: whether it was written is not known.
+    pub async fn put_experiment(&self, experiment: &Experiment) -> Result<(), Problem> {
+        self.write(Write::Experiment(Line::of(experiment))).await
+    }
+
+    /// Experiments that are not over, oldest first: what a server that starts has to go on with.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn unfinished_experiments(&self) -> Result<Vec<Experiment>, Problem> {
+        self.read(unfinished).await
+    }
+
+    /// One experiment.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchExperiment`], [`Code::StoreUnavailable`].
+    pub async fn experiment(&self, id: &str) -> Result<Experiment, Problem> {
+        let key = id.to_owned();
+        self.read(move |connection| experiment(connection, &key)).await?.ok_or_else(|| {
+            Problem::new(Code::NoSuchExperiment, format!("no experiment {id:?}"))
+                .hint("see `kittyctl experiment list --all`")
+        })
+    }
+
+    /// Experiments older than the one of the id `before` (empty: all), newest first.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn experiments(&self, before: &str, limit: u32) -> Result<Vec<Experiment>, Problem> {
+        // No id begins with a tilde.
+        let before = if before.is_empty() { "~" } else { before }.to_owned();
+        self.read(move |connection| experiments(connection, &before, limit)).await
+    }
+
+    /// The experiments of a suite, in the order in which they were asked for.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn experiments_of(&self, suite: Timestamp) -> Result<Vec<Experiment>, Problem> {
+        self.read(move |connection| of_suite(connection, micros(suite))).await
+    }
+
+    /// Suites before a time (`None`: all), newest first.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`].
+    pub async fn suites(&self, before: Option<Timestamp>, limit: u32) -> Result<Vec<HistoryEntry>, Problem> {
+        let before = before.map_or(i64::MAX, micros);
+        self.read(move |connection| suites(connection, before, limit)).await
+    }
+
+    /// What was recorded of a suite; its experiments apart.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchSuite`], [`Code::StoreUnavailable`].
+    pub async fn suite_record(&self, at: Timestamp) -> Result<SuiteRecord, Problem> {
+        self.read(move |connection| record(connection, micros(at))).await?.ok_or_else(|| {
+            let at = humantime::format_rfc3339_micros(at.system_time().unwrap_or(std::time::UNIX_EPOCH));
+            Problem::new(Code::NoSuchSuite, format!("no suite was built at {at}"))
+                .hint("see `kittyctl experiment history`")
+        })
+    }
+}
+
+/// A suite's line.
+#[derive(Debug)]
+pub(super) struct SuiteLine {
+    at: i64,
+    suite: Vec<u8>,
+    record: Vec<u8>,
+}
+
+impl SuiteLine {
+    fn of(record: &SuiteRecord) -> Self {
+        let suite = record.suite.as_ref().map(Message::encode_to_vec).unwrap_or_default();
+        let at = record.at.map_or(0, micros);
+        Self { at, suite, record: SuiteRecord { suite: None, ..record.clone() }.encode_to_vec() }
+    }
+}
+
+/// An experiment's line.
+#[derive(Debug)]
+pub(super) struct Line {
+    id: String,
+    suite: i64,
+    over: bool,
+    experiment: Vec<u8>,
+}
+
+impl Line {
+    fn of(experiment: &Experiment) -> Self {
+        Self {
+            id: experiment.id.clone(),
+            suite: experiment.suite.map_or(0, micros),
+            over: matches!(experiment.experiment_state(), State::Finished | State::Failed),
+            experiment: experiment.encode_to_vec(),
+        }
+    }
+}
+
+pub(super) fn put_suite(
+    connection: &Connection,
+    suite: &SuiteLine,
+    experiments: &[Line],
+) -> rusqlite::Result<usize> {
+    put_record(connection, suite)?;
+    for experiment in experiments {
+        put_experiment(connection, experiment)?;
+    }
+    Ok(experiments.len())
+}
+
+pub(super) fn prune(connection: &Connection, kept: u32) -> rusqlite::Result<usize> {
+    let oldest = "SELECT at FROM suite ORDER BY at DESC LIMIT -1 OFFSET :kept";
+    let gone = format!(
+        "SELECT at FROM ({oldest}) WHERE NOT EXISTS (SELECT 1 FROM experiment WHERE suite = at AND over = 0)"
+    );
+    let gone: Vec<i64> = connection
+        .prepare_cached(&gone)?
+        .query_map(named_params! {":kept": kept}, |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for at in &gone {
+        for sql in ["DELETE FROM experiment WHERE suite = :at", "DELETE FROM suite WHERE at = :at"] {
+            connection.prepare_cached(sql)?.execute(named_params! {":at": at})?;
+        }
+    }
+    Ok(gone.len())
+}
+
+pub(super) fn put_record(connection: &Connection, line: &SuiteLine) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO suite (at, suite, record) VALUES (:at, :suite, :record)
+             ON CONFLICT (at) DO UPDATE SET suite = :suite, record = :record",
+        )?
+        .execute(named_params! {":at": line.at, ":suite": line.suite, ":record": line.record})
+}
+
+pub(super) fn put_experiment(connection: &Connection, line: &Line) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO experiment (id, suite, over, experiment) VALUES (:id, :suite, :over, :experiment)
+             ON CONFLICT (id) DO UPDATE SET over = :over, experiment = :experiment",
+        )?
+        .execute(named_params! {
+            ":id": line.id, ":suite": line.suite, ":over": line.over, ":experiment": line.experiment
+        })
+}
+
+fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Experiment>> {
+    let mut statement =
+        connection.prepare_cached("SELECT experiment FROM experiment WHERE over = 0 ORDER BY id")?;
+    statement.query_map([], decode)?.collect()
+}
+
+fn experiment(connection: &Connection, id: &str) -> rusqlite::Result<Option<Experiment>> {
+    connection
+        .prepare_cached("SELECT experiment FROM experiment WHERE id = :id")?
+        .query_row(named_params! {":id": id}, decode)
+        .optional()
+}
+
+fn experiments(connection: &Connection, before: &str, limit: u32) -> rusqlite::Result<Vec<Experiment>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT experiment FROM experiment WHERE id < :before ORDER BY id DESC LIMIT :limit",
+    )?;
+    statement.query_map(named_params! {":before": before, ":limit": limit}, decode)?.collect()
+}
+
+fn of_suite(connection: &Connection, at: i64) -> rusqlite::Result<Vec<Experiment>> {
+    let mut statement =
+        connection.prepare_cached("SELECT experiment FROM experiment WHERE suite = :at ORDER BY id")?;
+    statement.query_map(named_params! {":at": at}, decode)?.collect()
+}
+
+fn suites(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<HistoryEntry>> {
+    let mut statement = connection
+        .prepare_cached("SELECT suite, at FROM suite WHERE at < :before ORDER BY at DESC LIMIT :limit")?;
+    let entry =
+        |row: &Row<'_>| Ok(HistoryEntry { at: Some(timestamp(row.get(1)?)), suite: Some(decode(row)?) });
+    statement.query_map(named_params! {":before": before, ":limit": limit}, entry)?.collect()
+}
+
+fn record(connection: &Connection, at: i64) -> rusqlite::Result<Option<SuiteRecord>> {
+    let suite = connection
+        .prepare_cached("SELECT suite FROM suite WHERE at = :at")?
+        .query_row(named_params! {":at": at}, decode)
+        .optional()?;
+    let record: Option<SuiteRecord> = connection
+        .prepare_cached("SELECT record FROM suite WHERE at = :at")?
+        .query_row(named_params! {":at": at}, decode)
+        .optional()?;
+    Ok(record.map(|record| SuiteRecord { suite, ..record }))
+}
+
+/// Microseconds since 1970.
+fn micros(at: Timestamp) -> i64 {
+    at.seconds.saturating_mul(MICROSECOND).saturating_add(i64::from(at.nanos) / 1000)
+}
+
+fn timestamp(micros: i64) -> Timestamp {
+    let nanos = i32::try_from(micros.rem_euclid(MICROSECOND) * 1000).unwrap_or_default();
+    Timestamp { seconds: micros.div_euclid(MICROSECOND), nanos }
+}
