@@ -11,6 +11,7 @@
 
 mod architecture;
 mod cli;
+mod experiment_cli;
 mod full_disk;
 mod guard;
 mod journal;
