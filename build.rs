@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile_well_known_types(true)
         .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
         .extern_path(".google.protobuf", "::pbjson_types")
-        .bytes(".chaoskitty.v1.RunScript.content")
+        .bytes(".chaoskitty.v1.ScriptContent.content")
         .compile_fds(descriptors)?;
     pbjson_build::Builder::new()
         .register_descriptors(&bytes)?

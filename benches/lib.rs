@@ -2,7 +2,7 @@
 //! that was measured in the same run:
 //!
 //! ```text
-//! cargo build --release --bins && cargo bench -p chaos-kitty-benches [--bench dispatch|idle|fidelity|revert|halt]
+//! cargo build --release --bins && cargo bench -p chaos-kitty-benches [--bench dispatch|idle|fidelity|revert|halt|experiment]
 //! ```
 
 #![allow(
@@ -15,6 +15,7 @@
 
 pub mod cpu;
 pub mod figures;
+pub mod herd;
 pub mod mouse;
 pub mod raw;
 pub mod swarm;

@@ -11,6 +11,7 @@
 //! | [`peer`] | who is at the other end of a Unix socket |
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
+//! | [`script`] | scripts: their headers and hashes |
 //! | [`signal`] | signals by name or number |
 //! | `settings`, `telemetry`, `notify` | layered settings, logs and traces, the service manager; with the feature `program` |
 //! | [`units`] | durations and sizes as people write them |
@@ -31,6 +32,7 @@ pub mod notify;
 pub mod outbox;
 pub mod peer;
 pub mod problem;
+pub mod script;
 #[cfg(feature = "program")]
 pub mod settings;
 pub mod signal;

@@ -43,3 +43,9 @@ pub const LEASE_RANGE: std::ops::RangeInclusive<Duration> = Duration::from_secs(
 
 /// The message of an error fault that names none.
 pub const DEFAULT_ERROR: &str = "Yowl! Chaos kitty struck!";
+
+/// Largest script, in bytes.
+pub const SCRIPT_BYTES: usize = 256 << 10;
+
+/// Scripts of a server at the most; a node keeps as many of those that it was given.
+pub const SCRIPTS: usize = 128;

@@ -240,6 +240,10 @@ class Worker:
         elif kind == "unlatch":
             self._seen(message.unlatch.epoch)
             self.latched = False
+        elif kind == "step":
+            problem = action_pb2.Problem(code=63002, status="FAILED_PRECONDITION",
+                                         message="a worker runs no steps of experiments")
+            self._send(step=agent_pb2.StepResult(step_id=message.step.step_id, problem=problem))
 
     def _start(self, order):
         if order.action_id in self.active or order.action_id in self.over:

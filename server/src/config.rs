@@ -89,6 +89,9 @@ pub struct Config {
     /// Faults at a time in the whole fleet
     #[arg(long, value_name = "COUNT", value_parser = faults, default_value_t = ACTIVE_MAX)]
     pub max_faults: usize,
+    /// A folder of scripts besides the included ones; whoever may order faults may run them on targets
+    #[arg(long, value_name = "FOLDER")]
+    pub scripts_dir: Option<PathBuf>,
     /// Revert every fault before ending; else agents keep theirs until deadline or lease
     #[arg(long)]
     pub halt_on_exit: bool,
@@ -175,6 +178,7 @@ impl Config {
                 max_faults: self.max_faults,
             },
             latch: Some(latch.into()),
+            scripts_dir: self.scripts_dir.clone(),
             halt_on_exit: self.halt_on_exit,
             experiments: self.experiments.settings(self.min_survivors),
         }

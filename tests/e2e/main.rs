@@ -11,7 +11,9 @@
 
 mod architecture;
 mod cli;
+mod experiment;
 mod experiment_cli;
+mod experiment_crash;
 mod full_disk;
 mod guard;
 mod journal;

@@ -9,6 +9,7 @@ mod hsperf;
 mod kill;
 mod memory;
 mod script;
+mod scripts;
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use chaos_kitty::{
 };
 use chaos_kitty_guard::{Process, Undo, message::Reverted};
 use futures_util::future::{self, BoxFuture, FutureExt};
+
+pub use scripts::Scripts;
 
 use crate::{
     host::cgroup::{Cgroup, Freezer},
@@ -110,18 +113,22 @@ impl Resource {
     }
 }
 
-/// Makes the fault for an order.
+/// Makes the fault for an order; a script is one of `scripts`.
 ///
 /// # Errors
 /// The action is malformed, or the target's platform can not do it.
-pub fn fault_for(action: &v1::Action, subject: &Subject) -> Result<Box<dyn Fault>, Problem> {
+pub fn fault_for(
+    action: &v1::Action,
+    subject: &Subject,
+    scripts: &Scripts,
+) -> Result<Box<dyn Fault>, Problem> {
     let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
     support::check(&subject.target.platform_type, kind.name())?;
     Ok(match kind {
         Kind::Memory(order) => Box::new(memory::Memory::new(order, action, subject)?),
         Kind::Cpu(order) => Box::new(cpu::Cpu::new(order, action, subject)?),
         Kind::Gc(_) => Box::new(gc::Gc::new(subject)?),
-        Kind::Script(order) => Box::new(script::Script::new(order, action, subject)?),
+        Kind::Script(order) => Box::new(script::Script::new(order, action, subject, scripts)?),
         Kind::Delay(_) => Box::new(delay::Delay::new(subject)?),
         Kind::Kill(order) => Box::new(kill::Kill::new(order, subject)?),
         // No platform of an agent offers it.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use chaos_kitty::{
     Code, Problem,
     v1::{self, ScriptResult, action_result, evidence::Phase},
@@ -20,7 +21,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
+use super::{Arm, Fault, Prepared, Resource, Scripts, Step, evidence, hold_of};
 use crate::{
     host::{
         cgroup::Cgroup,
@@ -43,6 +44,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Script {
     order: v1::RunScript,
+    content: Bytes,
     hold: Duration,
     target: Option<Process>,
     runner: Option<Stressor>,
@@ -58,11 +60,10 @@ impl Script {
         order: &v1::RunScript,
         action: &v1::Action,
         subject: &Subject,
+        scripts: &Scripts,
     ) -> Result<Self, Problem> {
-        if order.content.is_empty() {
-            return Err(Problem::new(Code::NoSuchScript, format!("script {:?} is empty", order.name)));
-        }
         Ok(Self {
+            content: scripts.content(&order.name, &order.hash)?,
             order: order.clone(),
             hold: hold_of(action),
             target: subject.main,
@@ -106,7 +107,7 @@ impl Script {
             self.drained = Some(tokio::spawn(self.output.clone().drain(stderr)));
         }
         self.in_force = runner.release(self.hold).await?;
-        runner.send(&self.order.content).await?;
+        runner.send(&self.content).await?;
         match runner.hear().await? {
             Said::Started => Ok(self.in_force),
             said => Err(said.into_problem()),

@@ -32,7 +32,7 @@ use chaos_kitty::{
 use tokio::sync::{mpsc, watch};
 use tracing::Instrument;
 
-use crate::{journal::Journal, platform::Subject, policy::Policy};
+use crate::{action::Scripts, journal::Journal, platform::Subject, policy::Policy};
 use claims::Claims;
 use guard::Link;
 use memory::Memory;
@@ -95,6 +95,8 @@ struct State {
     live: BTreeMap<String, Live>,
     finished: Memory,
     claims: Claims,
+    /// Those that orders may name.
+    scripts: Scripts,
     /// Or why nothing is admitted.
     journal: Result<Journal, Problem>,
     /// What could not be put back, of this agent's and of an earlier one's.
@@ -158,6 +160,14 @@ impl Executor {
     /// Reports that an order was turned down before it came here: too late, or of a server that is not obeyed.
     pub fn refuse(&self, order: &v1::StartAction, problem: Problem) {
         self.shared.reports.send(report::refused(order, problem));
+    }
+
+    /// Keeps a script for orders that name its hash.
+    ///
+    /// # Errors
+    /// It is not what it is said to be.
+    pub fn keep_script(&self, script: v1::ScriptContent) -> Result<(), Problem> {
+        self.shared.state().scripts.keep(script)
     }
 
     /// Reverts one action. Unknown id: it is over already.
@@ -259,6 +269,7 @@ impl State {
             live: BTreeMap::new(),
             finished: Memory::default(),
             claims: Claims::default(),
+            scripts: Scripts::default(),
             journal: Err(recovery::not_yet()),
             stuck: Vec::new(),
         }

@@ -235,6 +235,7 @@ impl Session<'_> {
                 self.remember(|seen| seen.latched = false);
                 tracing::info!("actions are admitted again");
             }
+            Some(Down::Script(script)) => self.uplink.executor.keep_script(script)?,
             Some(Down::Taken(taken)) => self.uplink.reports.taken(taken.sequence),
             Some(Down::Refusal(refusal)) => return Err(refused(refusal)),
             Some(Down::Welcome(_)) => {
@@ -242,12 +243,7 @@ impl Session<'_> {
             }
             // Stale orders; answers to calls, which agents do not make; kinds that only later versions know.
             Some(
-                Down::Stop(_)
-                | Down::RevertAll(_)
-                | Down::Unlatch(_)
-                | Down::Invoked(_)
-                | Down::Step(_)
-                | Down::Script(_),
+                Down::Stop(_) | Down::RevertAll(_) | Down::Unlatch(_) | Down::Invoked(_) | Down::Step(_),
             )
             | None => {}
         }

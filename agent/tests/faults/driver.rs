@@ -4,15 +4,17 @@ use std::{
     os::unix::process::CommandExt,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::{LazyLock, Mutex},
     time::{Duration, Instant},
 };
 
 use chaos_kitty::{
     Problem,
+    script::hash,
     v1::{self, action::Kind, action_result},
 };
 use chaos_kitty_agent::{
-    action::{Arm, Fault, Step, fault_for},
+    action::{Arm, Fault, Scripts, Step, fault_for},
     platform::Subject,
     stress::spawn::use_program,
 };
@@ -75,6 +77,16 @@ pub(crate) fn action(kind: Kind, duration: Duration) -> v1::Action {
     v1::Action { duration, kind: Some(kind) }
 }
 
+static SCRIPTS: LazyLock<Mutex<Scripts>> = LazyLock::new(Mutex::default);
+
+/// The order to run a script of this content, which is handed over as the server does.
+pub(crate) fn script(content: &str, arguments: &[&str]) -> v1::RunScript {
+    let (hash, content) = (hash(content.as_bytes()), content.as_bytes().to_vec().into());
+    SCRIPTS.lock().unwrap().keep(v1::ScriptContent { hash: hash.clone(), content }).unwrap();
+    let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    v1::RunScript { name: "test.sh".into(), arguments, hash }
+}
+
 /// A fault in force. Put back when dropped.
 pub(crate) struct Held {
     pub(crate) fault: Box<dyn Fault>,
@@ -93,7 +105,7 @@ impl Arm for NoMore {
 /// Everything up to STARTED. What fails is put back.
 pub(crate) async fn start(action: &v1::Action, subject: &Subject) -> Result<Held, Problem> {
     use_program(Path::new(env!("CARGO_BIN_EXE_kitty-agent")).to_owned());
-    let mut fault = fault_for(action, subject)?;
+    let mut fault = fault_for(action, subject, &SCRIPTS.lock().unwrap())?;
     let prepared = fault.prepare().await?;
     let mut held = Held { fault, undos: prepared.undos, evidence: prepared.evidence };
     held.fault.inject(&NoMore).await?;

@@ -11,16 +11,11 @@ use uuid::Uuid;
 
 use crate::{
     cgroup::Cgroup,
-    driver::{Held, Target, action, eventually, host, start, subject},
+    driver::{self, Held, Target, action, eventually, host, start, subject},
 };
 
 fn script(content: &str, arguments: &[&str]) -> v1::Action {
-    let order = v1::RunScript {
-        name: "test.sh".into(),
-        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        content: content.as_bytes().to_vec().into(),
-    };
-    action(Kind::Script(order), Duration::from_secs(60))
+    action(Kind::Script(driver::script(content, arguments)), Duration::from_secs(60))
 }
 
 fn figures(kind: action_result::Kind) -> ScriptResult {

@@ -10,7 +10,7 @@ use chaos_kitty_agent::host::membership::{self, CgroupVersion};
 
 use crate::{
     cgroup::Cgroup,
-    driver::{Target, action, start},
+    driver::{self, Target, action, start},
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -28,8 +28,7 @@ fn cpu() -> Action {
 }
 
 fn script() -> Action {
-    let content = b"#!/bin/sh\nsleep 600\n".to_vec().into();
-    action(Kind::Script(v1::RunScript { name: "test.sh".into(), content, ..Default::default() }), HOUR)
+    action(Kind::Script(driver::script("#!/bin/sh\nsleep 600\n", &[])), HOUR)
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `validate` | what a request may ask for (pure) |
 //! | `choose` | which targets of a selection are hit (pure) |
-//! | `script` | the included scripts |
+//! | `script` | the collection of scripts |
 //! | `unleash` | from a request to orders |
 //! | `record` | what becomes of an action as reports come in (pure) |
 //! | `book` | all actions |
@@ -43,6 +43,7 @@ use crate::{
 };
 use book::{Book, Entry};
 
+pub use script::{Script, Scripts};
 pub use stop::HaltUpdates;
 pub use unleash::Updates;
 
@@ -63,18 +64,20 @@ pub struct Actions {
     bus: Arc<Bus>,
     book: Book,
     longest: Duration,
+    scripts: Arc<Scripts>,
     /// For tasks that outlive a call.
     this: Weak<Self>,
 }
 
 impl Actions {
-    /// Actions on a fleet, through its gate; `longest` is the longest duration of a fault.
+    /// Actions on a fleet, through its gate; `longest` is the longest duration of a fault, `scripts` are those there are.
     pub fn new(
         fleet: Arc<Fleet>,
         gate: Arc<Gate>,
         store: Store,
         bus: Arc<Bus>,
         longest: Duration,
+        scripts: Arc<Scripts>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|this| Self {
             fleet,
@@ -83,6 +86,7 @@ impl Actions {
             store,
             bus,
             longest,
+            scripts,
             this: this.clone(),
         })
     }
@@ -128,6 +132,11 @@ impl Actions {
     /// Longest duration of a fault.
     pub const fn longest(&self) -> Duration {
         self.longest
+    }
+
+    /// The scripts that can be run.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
     }
 
     /// One action, newest news first.

@@ -1,42 +1,263 @@
-//! The included scripts.
+//! The collection of scripts: those that come with the server, and those of a user's folder.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{
+    Code, Problem, limits,
+    script::{Header, hash, interpreter},
+    v1::{self, Target, experiment_type::Name as ExperimentType},
+};
+
+use crate::fleet::ScriptContents;
+
+macro_rules! included {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_bytes!(concat!("scripts/", $name)))),*]
+    };
+}
 
 /// By name.
-const INCLUDED: &[(&str, &[u8])] = &[("cpuBurn.sh", include_bytes!("scripts/cpuBurn.sh"))];
+const INCLUDED: &[(&str, &[u8])] = included!["cpuBurn.sh"];
 
-/// The content of a script.
-///
-/// # Errors
-/// [`Code::NoSuchScript`], listing those there are.
-pub(super) fn content(name: &str) -> Result<Bytes, Problem> {
-    let found = INCLUDED.iter().find(|(included, _)| *included == name);
-    found.map(|(_, content)| Bytes::from_static(content)).ok_or_else(|| {
-        let names: Vec<_> = INCLUDED.iter().map(|(name, _)| *name).collect();
-        Problem::new(Code::NoSuchScript, format!("there is no script {name:?}"))
-            .hint(format!("there are {}", names.join(", ")))
-    })
+/// A script that can be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Its file name.
+    pub name: String,
+    /// All of it.
+    pub content: Bytes,
+    /// SHA-256 of the content, hexadecimal.
+    pub hash: String,
+    /// What its header says.
+    pub header: Header,
+    /// It came with the server, not from the user's folder.
+    pub included: bool,
+}
+
+impl Script {
+    fn new(name: &str, content: Bytes, included: bool) -> Result<Self, Problem> {
+        let header = Header::parse(name, &content)?;
+        if interpreter(&content).is_none() {
+            let what = format!("script {name}, line 1: it does not name an interpreter (#!)");
+            return Err(Problem::new(Code::ScriptHeader, what).hint("begin it with #!/bin/sh"));
+        }
+        Ok(Self { name: name.to_owned(), hash: hash(&content), content, header, included })
+    }
+
+    /// Whether it may run on that target, by what its header says.
+    ///
+    /// # Errors
+    /// [`Code::NotCattle`].
+    pub fn suits(&self, target: &Target) -> Result<(), Problem> {
+        if target.cattle || !self.header.is_cattle_only() {
+            return Ok(());
+        }
+        let what =
+            format!("{} has no self healing, and nothing recreates {} when it dies", self.name, target.name);
+        Err(Problem::new(Code::NotCattle, what)
+            .hint("choose cattle, or a script with a health check and self healing: kittyctl script list"))
+    }
+
+    /// Of kind NETWORK.
+    pub fn is_of_the_network(&self) -> bool {
+        self.header.experiment_type == ExperimentType::Network
+    }
+
+    /// As it is shown. Without its content.
+    pub fn view(&self) -> v1::Script {
+        let header = &self.header;
+        let remedy = header.remedy.as_ref();
+        v1::Script {
+            name: self.name.clone(),
+            description: header.description.clone(),
+            dependencies: header.dependencies.clone(),
+            health_check: remedy.map(|remedy| remedy.health_check.clone()).unwrap_or_default(),
+            self_healing: remedy.map(|remedy| remedy.self_healing.clone()).unwrap_or_default(),
+            finalize_command: header.finalize.clone().unwrap_or_default(),
+            experiment_type: header.experiment_type.into(),
+            cattle_only: header.is_cattle_only(),
+            hash: self.hash.clone(),
+            included: self.included,
+            content: String::new(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Scripts {
+    by_name: BTreeMap<String, Arc<Script>>,
+}
+
+impl Scripts {
+    /// The included scripts, and those in `folder`: each file there whose name does not begin with a dot. One of the
+    /// name of an included script takes its place.
+    ///
+    /// # Errors
+    /// [`Code::ScriptUnreadable`], else [`Code::ScriptHeader`]; all mistakes are told at once.
+    pub fn load(folder: Option<&Path>) -> Result<Self, Problem> {
+        let included =
+            INCLUDED.iter().map(|(name, content)| Script::new(name, Bytes::from_static(content), true));
+        let mut found: Vec<_> = included.collect();
+        if let Some(folder) = folder {
+            found.extend(files(folder)?.iter().map(|name| read(folder, name)));
+        }
+        let mut by_name = BTreeMap::new();
+        let mut mistakes = Vec::new();
+        for script in found {
+            match script {
+                Ok(script) => drop(by_name.insert(script.name.clone(), Arc::new(script))),
+                Err(problem) => mistakes.push(problem),
+            }
+        }
+        if by_name.len() > limits::SCRIPTS {
+            mistakes.push(unreadable(format!("there are more than {} scripts", limits::SCRIPTS)));
+        }
+        if mistakes.is_empty() { Ok(Self { by_name }) } else { Err(all_at_once(&mistakes)) }
+    }
+
+    /// The script of that name.
+    ///
+    /// # Errors
+    /// [`Code::NoSuchScript`], listing those there are.
+    pub fn get(&self, name: &str) -> Result<&Arc<Script>, Problem> {
+        self.by_name.get(name).ok_or_else(|| {
+            let names: Vec<_> = self.by_name.keys().map(String::as_str).collect();
+            Problem::new(Code::NoSuchScript, format!("there is no script {name:?}"))
+                .hint(format!("there are {}", names.join(", ")))
+        })
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Script>> {
+        self.by_name.values()
+    }
+
+    /// What the fleet hands to nodes.
+    pub fn contents(&self) -> ScriptContents {
+        self.all().map(|script| (script.hash.clone(), script.content.clone())).collect()
+    }
+}
+
+/// Names of the files in a folder, in order.
+fn files(folder: &Path) -> Result<Vec<String>, Problem> {
+    let unreadable = |error: io::Error| {
+        unreadable(format!("the folder of scripts {}: {error}", folder.display()))
+            .hint("give the folder of scripts with --scripts-dir")
+    };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        names.push(name.to_string_lossy().into_owned());
+    }
+    names.retain(|name| !name.starts_with('.') && !folder.join(name).is_dir());
+    names.sort();
+    Ok(names)
+}
+
+fn read(folder: &Path, name: &str) -> Result<Script, Problem> {
+    let path = folder.join(name);
+    let mut content = Vec::new();
+    let most = limits::SCRIPT_BYTES;
+    File::open(&path)
+        .and_then(|file| file.take(most as u64 + 1).read_to_end(&mut content))
+        .map_err(|error| unreadable(format!("script {}: {error}", path.display())))?;
+    if content.len() > most {
+        return Err(unreadable(format!("script {}: it is larger than {most} bytes", path.display())));
+    }
+    Script::new(name, content.into(), false)
+}
+
+fn unreadable(what: String) -> Problem {
+    Problem::new(Code::ScriptUnreadable, what)
+}
+
+/// One problem that tells of several.
+fn all_at_once(mistakes: &[Problem]) -> Problem {
+    let unreadable = mistakes.iter().find(|problem| problem.code == Code::ScriptUnreadable);
+    let code = unreadable.map_or(Code::ScriptHeader, |problem| problem.code);
+    let lines: Vec<_> = mistakes.iter().map(|problem| problem.message.as_str()).collect();
+    let hint = mistakes.iter().map(|problem| problem.hint.as_str()).find(|hint| !hint.is_empty());
+    Problem::new(code, lines.join("\n")).hint(hint.unwrap_or("correct or remove what is named"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            fs::write(folder.path().join(name), content).unwrap();
+        }
+        folder
+    }
+
     #[test]
     fn an_unknown_script_is_refused_with_those_there_are() {
-        let problem = content("rm.sh").unwrap_err();
+        let problem = Scripts::load(None).unwrap().get("rm.sh").unwrap_err();
         assert_eq!(problem.code, Code::NoSuchScript);
         assert!(problem.hint.contains("cpuBurn.sh"));
     }
 
     #[test]
-    fn every_included_script_has_an_interpreter_and_a_description_and_both_or_none_of_its_remedies() {
-        for (name, content) in INCLUDED {
-            let text = std::str::from_utf8(content).unwrap();
-            let has = |header: &str| text.lines().any(|line| line.starts_with(header));
-            assert!(text.starts_with("#!/bin/sh\n") && has("# Description: "), "{name}");
-            assert_eq!(has("# Health check: "), has("# Self healing: "), "{name}");
+    fn every_included_script_is_for_posix_shells_and_says_what_it_does_and_needs() {
+        let scripts = Scripts::load(None).unwrap();
+        assert_eq!(scripts.all().count(), INCLUDED.len());
+        for script in scripts.all() {
+            let name = &script.name;
+            assert!(script.content.starts_with(b"#!/bin/sh\n") && script.included, "{name}");
+            assert!(!script.header.description.is_empty(), "{name}");
+            let text = std::str::from_utf8(&script.content).unwrap();
+            assert!(text.contains("\n# Dependencies: ") && text.contains("\n# Experiment type: "), "{name}");
         }
+    }
+
+    #[test]
+    fn a_users_folder_adds_scripts_and_replaces_included_ones_of_the_same_name() {
+        let own = "#!/bin/sh\n# Description: mine\n";
+        let folder = folder(&[("cpuBurn.sh", own), ("nap.sh", own), (".hidden", "no script")]);
+        fs::create_dir(folder.path().join("more")).unwrap();
+        let scripts = Scripts::load(Some(folder.path())).unwrap();
+        assert_eq!(scripts.all().count(), INCLUDED.len() + 1);
+        for name in ["cpuBurn.sh", "nap.sh"] {
+            let script = scripts.get(name).unwrap();
+            assert_eq!((script.view().description.as_str(), script.included), ("mine", false));
+        }
+        assert_eq!(scripts.contents()[&hash(own.as_bytes())], own.as_bytes());
+    }
+
+    #[test]
+    fn all_mistakes_of_a_folder_are_told_at_once() {
+        let large = format!("#!/bin/sh\n{}", "x".repeat(limits::SCRIPT_BYTES));
+        let half = ("half.sh", "#!/bin/sh\n# Self healing: true\n");
+        let folder = folder(&[half, ("none.sh", "echo\n"), ("large.sh", &large)]);
+        let problem = Scripts::load(Some(folder.path())).unwrap_err();
+        assert_eq!(problem.code, Code::ScriptUnreadable, "{problem}");
+        for place in ["half.sh, line 2", "none.sh, line 1", "large.sh: it is larger"] {
+            assert!(problem.message.contains(place), "{problem}");
+        }
+        fs::remove_file(folder.path().join("large.sh")).unwrap();
+        assert_eq!(Scripts::load(Some(folder.path())).unwrap_err().code, Code::ScriptHeader);
+        let nowhere = Scripts::load(Some(&folder.path().join("nowhere"))).unwrap_err();
+        assert!(nowhere.code == Code::ScriptUnreadable && nowhere.message.contains("nowhere"), "{nowhere}");
+    }
+
+    #[test]
+    fn what_has_no_self_healing_runs_on_cattle_only() {
+        let script = Script::new("x.sh", Bytes::from_static(b"#!/bin/sh\n"), false).unwrap();
+        let pet = Target { name: "till".to_owned(), ..Target::default() };
+        let refused = script.suits(&pet).unwrap_err();
+        assert!(refused.code == Code::NotCattle && refused.message.contains("till"), "{refused}");
+        script.suits(&Target { cattle: true, ..pet.clone() }).unwrap();
+        let healing = b"#!/bin/sh\n# Health check: true\n# Self healing: true\n";
+        Script::new("y.sh", Bytes::from_static(healing), false).unwrap().suits(&pet).unwrap();
     }
 }

@@ -25,7 +25,7 @@ use super::{
     Actions,
     book::Entry,
     choose::{Amount, Candidate, choose},
-    script, settle,
+    settle,
     validate::{self, Whom},
 };
 use crate::fleet::{is_over, process};
@@ -53,10 +53,7 @@ impl Actions {
     /// Nothing was admitted: the request is malformed, nothing fits it, or safety refuses all of it.
     pub async fn unleash(&self, request: UnleashRequest, traceparent: String) -> Result<Updates, Problem> {
         let whom = validate::whom(&request)?;
-        let mut action = validate::action(request.action, self.longest)?;
-        if let Some(Kind::Script(run)) = &mut action.kind {
-            run.content = script::content(&run.name)?;
-        }
+        let action = self.checked(request.action)?;
         self.gate.is_open()?;
         let targets = self.targets(whom, &action, request.seed)?;
         let source = if request.source.is_empty() { SOURCE } else { &request.source };
@@ -95,22 +92,28 @@ impl Actions {
         if self.recorded(id).await?.is_some() {
             return Ok(());
         }
-        let mut action = validate::action(Some(action), self.longest)?;
-        if let Some(Kind::Script(run)) = &mut action.kind {
-            run.content = script::content(&run.name)?;
-        }
-        can_take(target, &action)?;
+        let action = self.checked(Some(action))?;
+        self.can_take(target, &action)?;
         let entry = self.admit(id.to_owned(), target, &action, source)?;
         self.record(std::slice::from_ref(&entry)).await?;
         drop(self.order(entry, &action, ""));
         Ok(())
     }
 
+    /// An action that can be ordered: a script is named by its hash too.
+    fn checked(&self, action: Option<Action>) -> Result<Action, Problem> {
+        let mut action = validate::action(action, self.longest)?;
+        if let Some(Kind::Script(run)) = &mut action.kind {
+            self.scripts.get(&run.name)?.hash.clone_into(&mut run.hash);
+        }
+        Ok(action)
+    }
+
     fn targets(&self, whom: Whom, action: &Action, seed: Option<u64>) -> Result<Vec<Arc<Target>>, Problem> {
         let (selector, amount) = match whom {
             Whom::Named(name) => {
                 let target = self.fleet.resolve(&name)?;
-                can_take(&target, action)?;
+                self.can_take(&target, action)?;
                 return Ok(vec![target]);
             }
             Whom::Some { selector, amount } => (selector, amount),
@@ -120,11 +123,21 @@ impl Actions {
             return Err(Problem::new(Code::NoSuchTarget, "no target fits the selector")
                 .hint("kittyctl target list shows those there are"));
         };
-        let able: Vec<_> = all.iter().filter(|target| can_take(target, action).is_ok()).cloned().collect();
+        let able: Vec<_> =
+            all.iter().filter(|target| self.can_take(target, action).is_ok()).cloned().collect();
         if able.is_empty() {
-            can_take(first, action)?;
+            self.can_take(first, action)?;
         }
         self.draw(&able, amount, seed.unwrap_or_else(rand::random))
+    }
+
+    /// Whether the target's platform can do this to it, and a script suits it.
+    fn can_take(&self, target: &Target, action: &Action) -> Result<(), Problem> {
+        can_take(target, action)?;
+        match &action.kind {
+            Some(Kind::Script(run)) => self.scripts.get(&run.name)?.suits(target),
+            _ => Ok(()),
+        }
     }
 
     fn draw(&self, able: &[Arc<Target>], amount: Amount, seed: u64) -> Result<Vec<Arc<Target>>, Problem> {
@@ -215,17 +228,12 @@ impl Actions {
 
 /// Everything of a status but its id that is known before anything is done.
 fn describe(target: &Target, action: &Action, source: &str) -> ActionStatus {
-    // What a script contains is in the collection, not in every record.
-    let mut shown = action.clone();
-    if let Some(Kind::Script(run)) = &mut shown.kind {
-        run.content.clear();
-    }
     ActionStatus {
         target_id: target.id.clone(),
         target_name: target.name.clone(),
         incarnation: target.incarnation.clone(),
         agent_id: target.agent_id.clone(),
-        action: Some(shown),
+        action: Some(action.clone()),
         source: source.to_owned(),
         created_at: Some(Timestamp::now()),
         aggregation_identifier: target.aggregation_identifier.clone(),

@@ -137,13 +137,13 @@ fn raises(error: &RaiseError) -> Result<(), Problem> {
 }
 
 fn runs(script: &RunScript) -> Result<(), Problem> {
-    let RunScript { name, arguments, content } = script;
+    let RunScript { name, arguments, hash } = script;
     if name.is_empty() {
         return Err(Problem::invalid("action.script.name", "it is missing"));
     }
     text("action.script.name", name)?;
-    if !content.is_empty() {
-        return Err(Problem::invalid("action.script.content", "the server fills it in from its collection"));
+    if !hash.is_empty() {
+        return Err(Problem::invalid("action.script.hash", "the server fills it in from its collection"));
     }
     let (most, longest) = ARGUMENTS;
     if arguments.len() > most {

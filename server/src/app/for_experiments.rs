@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chaos_kitty::{
     Problem,
     v1::{
-        Action, ActionStatus, AdminStateResponse, Agent, Event, Script, Selector, StepResult, Target, event,
+        Action, ActionStatus, AdminStateResponse, Agent, Event, Selector, StepResult, Target, event,
         run_step, target_health::State as Health,
     },
 };
@@ -16,7 +16,7 @@ use futures_util::{
 };
 
 use crate::{
-    action::Actions,
+    action::{Actions, Script},
     event::Bus,
     experiment::{Engagement, Port, Sight, Wish},
     fleet::{Fleet, Whereabouts},
@@ -114,16 +114,16 @@ impl Port for ForExperiments {
     fn step(
         &self,
         target: Arc<Target>,
-        _step_id: String,
-        _kind: run_step::Kind,
-        _timeout: Duration,
+        step_id: String,
+        kind: run_step::Kind,
+        timeout: Duration,
     ) -> BoxFuture<'static, Result<StepResult, Problem>> {
-        let problem = Problem::internal(format!("no step can be taken on {}", target.id));
-        Box::pin(future::ready(Err(problem)))
+        let fleet = self.fleet.clone();
+        Box::pin(async move { fleet.step(&target, step_id, kind, timeout).await })
     }
 
-    fn scripts(&self) -> Vec<Script> {
-        Vec::new()
+    fn scripts(&self) -> Vec<Arc<Script>> {
+        self.actions.scripts().all().cloned().collect()
     }
 
     fn longest_fault(&self) -> Duration {

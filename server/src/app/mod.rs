@@ -15,7 +15,7 @@ use chaos_kitty::{Problem, limits, v1::HaltRequest};
 use futures_util::StreamExt;
 
 use crate::{
-    action::{self, Actions},
+    action::{self, Actions, Scripts},
     api::grpc::Service,
     event::Bus,
     experiment::{self, Experiments},
@@ -43,6 +43,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The file that keeps a halt across restarts. `None`: a halt lasts as long as the process.
     pub latch: Option<PathBuf>,
+    /// A folder of scripts besides the included ones.
+    pub scripts_dir: Option<PathBuf>,
     /// Revert everything before the server stops.
     pub halt_on_exit: bool,
     /// The numbers that experiments go by.
@@ -58,6 +60,7 @@ impl Default for Settings {
             survivor_window: Duration::from_secs(600),
             limits: Limits::default(),
             latch: None,
+            scripts_dir: None,
             halt_on_exit: false,
             experiments: experiment::Settings::default(),
         }
@@ -75,9 +78,10 @@ impl App {
     /// It takes nodes and calls as soon as its service is served.
     ///
     /// # Errors
-    /// The store or the halt's latch can not be read.
+    /// The store, the halt's latch or a script can not be read.
     pub async fn start(settings: Settings, store: Store) -> Result<Self, Problem> {
         let started_at = SystemTime::now();
+        let scripts = Arc::new(Scripts::load(settings.scripts_dir.as_deref())?);
         let epoch = store.begin_epoch().await?;
         let bus = Arc::new(Bus::default());
         let times = fleet::Settings {
@@ -85,10 +89,10 @@ impl App {
             start_timeout: settings.start_timeout,
             survivor_window: settings.survivor_window,
         };
-        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch);
+        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch, scripts.contents());
         let gate = Gate::new(fleet.clone(), dispatcher, settings.limits, settings.latch.clone())?;
-        let actions =
-            Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), settings.longest_fault);
+        let longest = settings.longest_fault;
+        let actions = Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), longest, scripts);
         actions.restore().await?;
         let admin = Admin::open(gate.clone(), store.clone(), bus.clone()).await?;
         let port = Arc::new(ForExperiments {

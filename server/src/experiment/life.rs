@@ -308,8 +308,8 @@ impl Life<'_> {
         if !self.seen.fault.is_over() {
             return self.act(Effect::Revert);
         }
-        if !self.method.finalizes() {
-            return Next::Become(State::Finished, "healthy".to_owned());
+        if !self.method.finalizes() || self.seen.target == Presence::Gone {
+            return Next::Become(State::Finished, "healthy, and nothing to finalize".to_owned());
         }
         let due = self.since() + self.times.finalization;
         let late = self.seen.now > due + REMEMBERED;
@@ -410,9 +410,9 @@ impl Life<'_> {
     }
 }
 
-/// Whether a step may have been carried out all the same, or was never sent: asked for again, its agent says.
+/// Whether a step was never sent, or its answer was lost: asked for again under its name, its agent says.
 const fn is_unheard(code: Code) -> bool {
-    matches!(code, Code::AgentUnreachable | Code::NoAnswer | Code::ConnectionLost)
+    matches!(code, Code::AgentUnreachable | Code::ConnectionLost | Code::LimitReached)
 }
 
 /// The times of its parameters.

@@ -6,13 +6,13 @@ use chaos_kitty::{
     Problem,
     v1::{
         Action, AllocateMemory, Delay, ExperimentMethod, Kill, MethodParameters, RaiseError, RunScript,
-        Script, SpinCpu, Target, TriggerGc, action::Kind, experiment_type::Name as Type,
+        SpinCpu, Target, TriggerGc, action::Kind, experiment_type::Name as Type,
         method_parameters::Kind as Parameters,
     },
 };
 
 use super::Settings;
-use crate::fleet::PLATFORMS;
+use crate::{action::Script, fleet::PLATFORMS};
 
 /// How a target is seen to be well again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,26 +255,23 @@ impl Method {
     }
 
     /// A script as a method.
-    pub(super) fn of_script(script: &Script) -> Self {
-        let checked = !script.health_check.is_empty();
+    fn of_script(script: &Script) -> Self {
+        let header = &script.header;
         Self {
             name: script.name.clone(),
-            description: script.description.clone(),
-            kind: match script.experiment_type() {
-                Type::Unspecified => Type::State,
-                kind => kind,
-            },
+            description: header.description.clone(),
+            kind: header.experiment_type,
             platforms: ALL.iter().map(|&platform| platform.to_owned()).collect(),
-            health: if checked { Health::Script } else { Health::Recycled },
-            cattle_only: script.cattle_only,
+            health: if header.remedy.is_some() { Health::Script } else { Health::Recycled },
+            cattle_only: header.is_cattle_only(),
             action: Kind::Script(RunScript { name: script.name.clone(), ..RunScript::default() }),
             script: Some(Commands {
                 hash: script.hash.clone(),
-                heals: !script.self_healing.is_empty(),
-                finalizes: !script.finalize_command.is_empty(),
+                heals: header.remedy.is_some(),
+                finalizes: header.finalize.is_some(),
             }),
-            minimum: None,
-            maximum: None,
+            minimum: header.minimum_duration,
+            maximum: header.maximum_duration,
         }
     }
 }
@@ -321,9 +318,10 @@ pub struct Methods(Vec<Arc<Method>>);
 
 impl Methods {
     /// The table, and these scripts.
-    pub(super) fn new(scripts: &[Script]) -> Self {
+    pub(super) fn new(scripts: &[Arc<Script>]) -> Self {
         let built_in = BUILT_IN.iter().map(Method::from);
-        let mut all: Vec<_> = built_in.chain(scripts.iter().map(Method::of_script)).map(Arc::new).collect();
+        let mut all: Vec<_> =
+            built_in.chain(scripts.iter().map(|script| Method::of_script(script))).map(Arc::new).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Self(all)
     }

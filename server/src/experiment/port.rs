@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use chaos_kitty::{
     Problem,
     v1::{
-        Action, ActionStatus, AdminStateResponse, Agent, Event, Experiment, Script, StepResult, Target,
-        event, run_step,
+        Action, ActionStatus, AdminStateResponse, Agent, Event, Experiment, StepResult, Target, event,
+        run_step,
     },
 };
 use futures_util::{future::BoxFuture, stream::BoxStream};
+
+use crate::action::Script;
 
 /// Where a target is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,8 +99,8 @@ pub trait Port: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<StepResult, Problem>>;
 
-    /// The scripts that there are, without their content.
-    fn scripts(&self) -> Vec<Script>;
+    /// The scripts that there are.
+    fn scripts(&self) -> Vec<Arc<Script>>;
 
     /// The longest duration of a fault that the server admits.
     fn longest_fault(&self) -> Duration;

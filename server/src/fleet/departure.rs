@@ -34,6 +34,8 @@ impl Fleet {
             if !std::mem::replace(&mut live.attached, false) {
                 return;
             }
+            // Whoever waits for the answer to a step hears that none will come.
+            live.steps.clear();
             (live.lease.over_by(), !live.held.is_empty())
         };
         node.answered.notify_waiters();

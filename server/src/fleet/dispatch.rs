@@ -10,7 +10,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{
         Action, ActionReport, Invoke, Invoked, ReportsTaken, RevertAll, StartAction, StopHeld, Target,
-        Unlatch, action_state::Name as ActionState, server_message::Kind,
+        Unlatch, action::Kind as ActionKind, action_state::Name as ActionState, server_message::Kind,
     },
 };
 use tokio::time::{Instant, timeout_at};
@@ -61,9 +61,15 @@ impl Dispatcher {
         fleet.holds(&node, &order.action_id);
         let left = {
             // Under the lock, so that no newer answer is taken for the one that this order names.
-            let live = node.live();
+            let mut live = node.live();
             let ready = live.attached && live.welcomed;
             if ready {
+                if let Some(ActionKind::Script(run)) = &order.action.kind
+                    && let Err(problem) = fleet.hand_over(&node, &mut live, &run.hash)
+                {
+                    live.held.remove(&order.action_id);
+                    return Err(problem);
+                }
                 let _ = sent.set(Sent { connection: node.connection_id, at: Instant::now() });
             }
             ready
@@ -88,7 +94,7 @@ impl Dispatcher {
 }
 
 impl Fleet {
-    fn node_of(&self, target: &Target) -> Result<Arc<Node>, Problem> {
+    pub(super) fn node_of(&self, target: &Target) -> Result<Arc<Node>, Problem> {
         let state = self.state();
         let Some(now) = state.roster.get(&target.id) else {
             if state.roster.belongs(&target.id, &target.agent_id) {
@@ -97,7 +103,7 @@ impl Fleet {
             return Err(Problem::new(Code::TargetGone, format!("target {} is gone", target.id))
                 .hint("kittyctl target list shows those there are"));
         };
-        if now.incarnation != target.incarnation {
+        if now.incarnation != target.incarnation && !target.incarnation.is_empty() {
             let message =
                 format!("target {} is {} now, it was {}", target.id, now.incarnation, target.incarnation);
             return Err(Problem::new(Code::Recycled, message).hint("choose again"));
@@ -107,7 +113,7 @@ impl Fleet {
     }
 
     /// Waits until the node's last answer is fresh enough to build an order on.
-    async fn hear_from(&self, node: &Arc<Node>) -> Result<(), Problem> {
+    pub(super) async fn hear_from(&self, node: &Arc<Node>) -> Result<(), Problem> {
         let started = Instant::now();
         if node.live().lease.is_fresh(started) {
             return Ok(());

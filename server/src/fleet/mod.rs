@@ -9,7 +9,8 @@
 //! | `node` | one attached agent or worker |
 //! | `lease`, `renewals` | the server's side of a node's lease, and when it is renewed |
 //! | `targets`, `roster`, `peak` | who can be hit, with indexes; how large a group lately was |
-//! | `dispatch` | orders on their way to nodes |
+//! | `dispatch`, `step` | orders on their way to nodes, and steps of experiments |
+//! | `script` | contents of scripts, before the orders that name them |
 //! | `ledger` | the port by which news of actions goes up |
 //! | `losses` | counters |
 
@@ -25,7 +26,9 @@ mod node;
 mod peak;
 mod renewals;
 mod roster;
+mod script;
 mod session;
+mod step;
 mod stream;
 mod targets;
 
@@ -51,6 +54,7 @@ pub use ledger::{Ledger, Left, Standing};
 pub use losses::Losses;
 pub use node::Node;
 pub(crate) use roster::{GroupKey, GroupView, Process, process};
+pub use script::ScriptContents;
 pub use stream::AttachStream;
 
 use crate::{event::Bus, listen::PeerInfo, store::Store};
@@ -77,6 +81,7 @@ pub struct Fleet {
     settings: Settings,
     store: Store,
     bus: Arc<Bus>,
+    scripts: ScriptContents,
     /// What was lost or refused.
     pub losses: Losses,
     epoch: AtomicU64,
@@ -107,11 +112,19 @@ struct State {
 
 impl Fleet {
     /// An empty fleet, and the one right to start actions in it. It takes nodes once it is started.
-    pub fn new(settings: Settings, store: Store, bus: Arc<Bus>, epoch: u64) -> (Arc<Self>, Dispatcher) {
+    /// `scripts` are those that orders may name.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        bus: Arc<Bus>,
+        epoch: u64,
+        scripts: ScriptContents,
+    ) -> (Arc<Self>, Dispatcher) {
         let fleet = Arc::new(Self {
             settings,
             store,
             bus,
+            scripts,
             losses: Losses::default(),
             epoch: AtomicU64::new(epoch),
             stopping: AtomicBool::new(false),

@@ -9,7 +9,10 @@ use std::{
 use chaos_kitty::{
     Timestamp,
     peer::Peer,
-    v1::{Agent, Hello, PlatformProblem, ServerMessage, agent_role::Name as Role, server_message::Kind},
+    v1::{
+        Agent, Hello, PlatformProblem, ServerMessage, StepResult, agent_role::Name as Role,
+        server_message::Kind,
+    },
 };
 use tokio::{
     sync::{Notify, oneshot},
@@ -57,6 +60,10 @@ pub(super) struct Live {
     /// Ids of a full list of targets that has not come to its end.
     pub(super) listing: Option<HashSet<String>>,
     pub(super) problems: Vec<PlatformProblem>,
+    /// Hashes of the scripts that it was sent.
+    pub(super) scripts: HashSet<String>,
+    /// Who waits for the answers to steps, by their ids.
+    pub(super) steps: HashMap<String, oneshot::Sender<StepResult>>,
     last_ping: u64,
     pings: HashMap<u64, oneshot::Sender<()>>,
 }
@@ -80,6 +87,8 @@ impl Node {
             renewal_due: now + lease.interval(false),
             listing: None,
             problems: hello.platform_problems.clone(),
+            scripts: HashSet::new(),
+            steps: HashMap::new(),
             last_ping: 0,
             pings: HashMap::new(),
         };

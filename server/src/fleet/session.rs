@@ -188,7 +188,8 @@ impl Session {
             Kind::Goodbye(goodbye) => self.goodbye(node, &goodbye),
             Kind::Invoke(invoke) => self.fleet.invoke(node, invoke),
             Kind::Pong(pong) => node.pong(pong.number),
-            Kind::Hello(_) | Kind::Step(_) => {}
+            Kind::Step(result) => self.fleet.stepped(node, result),
+            Kind::Hello(_) => {}
         }
         Ok(())
     }

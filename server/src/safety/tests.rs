@@ -20,7 +20,8 @@ fn gate_with(sizes: &[usize], limits: Limits) -> (Arc<Gate>, Vec<Arc<Target>>) {
         start_timeout: Duration::from_secs(5),
         survivor_window: Duration::from_secs(600),
     };
-    let (fleet, dispatcher) = Fleet::new(times, Store::in_memory().unwrap(), Arc::new(Bus::default()), 1);
+    let (fleet, dispatcher) =
+        Fleet::new(times, Store::in_memory().unwrap(), Arc::new(Bus::default()), 1, HashMap::new());
     let mut targets = Vec::new();
     for (group, size) in sizes.iter().enumerate() {
         for member in 0..*size {

@@ -7,6 +7,7 @@ mod halt;
 mod late;
 mod load;
 mod relay;
+mod step;
 
 use std::{sync::Arc, time::Duration};
 

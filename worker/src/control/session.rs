@@ -7,8 +7,8 @@ use chaos_kitty::{
     lease::boot_time,
     limits,
     v1::{
-        ActionReports, AgentMessage, Goodbye, LeaseRenewal, Pong, Refusal, ServerMessage, Welcome,
-        agent_message::Kind as Up, end_reason::Name as EndReason, server_message::Kind as Down,
+        ActionReports, AgentMessage, Goodbye, LeaseRenewal, Pong, Refusal, ServerMessage, StepResult,
+        Welcome, agent_message::Kind as Up, end_reason::Name as EndReason, server_message::Kind as Down,
     },
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -159,8 +159,9 @@ impl Control {
                 tracing::warn!("an order of an older run of the server was not obeyed");
             }
             Some(Down::Welcome(_)) => return Err(Ended::Lost(lost("the server sent a second Welcome"))),
-            // Steps are for agents. And a kind of message that is newer than this build.
-            Some(Down::Step(_) | Down::Script(_)) | None => {}
+            Some(Down::Step(step)) => return send(out, Up::Step(not_here(step.step_id))),
+            // Contents are for agents. And a kind of message that is newer than this build.
+            Some(Down::Script(_)) | None => {}
         }
         Ok(())
     }
@@ -200,6 +201,13 @@ impl Control {
 fn send(out: &Outbound, kind: Up) -> Result<(), Ended> {
     out.try_send(AgentMessage { node: String::new(), kind: Some(kind) })
         .map_err(|_| Ended::Lost(lost("the server takes nothing in")))
+}
+
+/// Steps are for agents.
+fn not_here(step_id: String) -> StepResult {
+    let problem = Problem::new(Code::Unsupported, "a worker runs no steps of experiments")
+        .hint("choose a process, unit or container: the agent of its host runs them");
+    StepResult { step_id, problem: Some(problem.into()), ..StepResult::default() }
 }
 
 fn refused(refusal: Refusal) -> Ended {

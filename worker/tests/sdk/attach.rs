@@ -31,6 +31,19 @@ async fn a_worker_presents_itself_with_what_its_application_said() {
 }
 
 #[tokio::test]
+async fn a_step_of_an_experiment_is_answered_with_who_runs_them() {
+    let mut peer = Peer::start();
+    let _worker = worker("till").0.connect_to(peer.endpoint()).unwrap();
+    let mut session = peer.attached().await;
+    session.send(Down::Step(v1::RunStep { step_id: "a/b/1".to_owned(), ..Default::default() })).await;
+    let Some(Up::Step(result)) = session.message().await else { panic!("no answer to the step") };
+    assert_eq!(
+        (result.step_id.as_str(), result.problem.unwrap().code),
+        ("a/b/1", Code::Unsupported.number())
+    );
+}
+
+#[tokio::test]
 async fn two_workers_of_one_name_are_two_targets() {
     let peer = Peer::start();
     let one = worker("twin").0.connect_to(peer.endpoint()).unwrap();

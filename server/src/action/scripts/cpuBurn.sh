@@ -1,6 +1,7 @@
 #!/bin/sh
 # Description: Burns all processors that the target may use, until it is ended
 # Dependencies: nproc
+# Experiment type: Resource
 # Health check: true
 # Self healing: true
 

@@ -77,7 +77,7 @@ fn parameters_out_of_range_are_named() {
         (held(Kind::Delay(Delay { mode: 7, per_request: None })), "action.delay.mode"),
         (held(Kind::Delay(Delay { mode: 0, per_request })), "action.delay.per_request"),
         (script(named("")), "action.script.name"),
-        (script(RunScript { content: vec![1].into(), ..named("a") }), "action.script.content"),
+        (script(RunScript { hash: "a".to_owned(), ..named("a") }), "action.script.hash"),
         (script(RunScript { arguments: vec!["a\0b".to_owned()], ..named("a") }), "action.script.arguments"),
         (Action::default(), "action"),
     ];

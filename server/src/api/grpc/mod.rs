@@ -8,6 +8,7 @@ mod experiment;
 mod fleet;
 mod halt;
 mod operation;
+mod script;
 
 use std::{
     sync::{Arc, OnceLock},
@@ -198,11 +199,11 @@ impl Chaos for Service {
     }
 
     async fn list_scripts(&self, _: Request<v1::ListScriptsRequest>) -> Answer<v1::ListScriptsResponse> {
-        Err(Status::unimplemented("not yet"))
+        Ok(Response::new(self.scripts()))
     }
 
-    async fn get_script(&self, _: Request<v1::GetScriptRequest>) -> Answer<v1::Script> {
-        Err(Status::unimplemented("not yet"))
+    async fn get_script(&self, request: Request<v1::GetScriptRequest>) -> Answer<v1::Script> {
+        Ok(Response::new(self.script(&request.into_inner().name)?))
     }
 
     async fn get_admin_state(&self, _: Request<v1::GetAdminStateRequest>) -> Answer<v1::AdminStateResponse> {

@@ -8,8 +8,21 @@ use super::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Admit { target: usize, killing: bool },
-    End { action: usize, killed: bool },
+    Admit {
+        target: usize,
+        killing: bool,
+    },
+    /// A suite is built on these; the server's own minimum of survivors and so many more are left alone.
+    Build {
+        targets: Vec<usize>,
+        more_survivors: usize,
+    },
+    /// An experiment is over.
+    Conclude(usize),
+    End {
+        action: usize,
+        killed: bool,
+    },
     Recycle(usize),
     Detach(usize),
     Attach(usize),
@@ -21,6 +34,9 @@ fn step() -> impl Strategy<Value = Step> {
     let index = 0usize..100;
     prop_oneof![
         6 => (index.clone(), any::<bool>()).prop_map(|(target, killing)| Step::Admit { target, killing }),
+        3 => (prop::collection::vec(index.clone(), 1..4), 0usize..2)
+            .prop_map(|(targets, more_survivors)| Step::Build { targets, more_survivors }),
+        1 => index.clone().prop_map(Step::Conclude),
         2 => (index.clone(), any::<bool>()).prop_map(|(action, killed)| Step::End { action, killed }),
         1 => index.clone().prop_map(Step::Recycle),
         1 => index.clone().prop_map(Step::Detach),
@@ -39,6 +55,8 @@ struct World {
     away: Vec<bool>,
     permits: Vec<(ActionStatus, Permit)>,
     over: Vec<ActionStatus>,
+    /// Experiments that are not over.
+    experiments: Vec<(String, Target, Engaged)>,
     /// Incarnations that were killed.
     killed: HashMap<String, String>,
 }
@@ -59,13 +77,28 @@ impl World {
             gate.fleet.put_target(Arc::new(target.clone()));
         }
         let away = vec![false; targets.len()];
-        Self { gate, limits, targets, away, permits: Vec::new(), over: Vec::new(), killed: HashMap::new() }
+        Self {
+            gate,
+            limits,
+            targets,
+            away,
+            permits: Vec::new(),
+            over: Vec::new(),
+            experiments: Vec::new(),
+            killed: HashMap::new(),
+        }
     }
 
     fn take(&mut self, number: usize, step: Step) {
         let count = self.targets.len();
         match step {
             Step::Admit { target, killing } => self.admit(number, target % count, killing),
+            Step::Build { targets, more_survivors } => {
+                self.build(number, targets.into_iter().map(|target| target % count), more_survivors);
+            }
+            Step::Conclude(index) if !self.experiments.is_empty() => {
+                drop(self.experiments.swap_remove(index % self.experiments.len()));
+            }
             Step::End { action, killed } if !self.permits.is_empty() => {
                 let (mut status, permit) = self.permits.swap_remove(action % self.permits.len());
                 if killed && status.action == Some(kill()) {
@@ -99,7 +132,7 @@ impl World {
                 self.tell(index % count);
             }
             Step::Restart => self.restart(),
-            Step::End { .. } => {}
+            Step::End { .. } | Step::Conclude(_) => {}
         }
     }
 
@@ -128,6 +161,27 @@ impl World {
         self.check(&target);
     }
 
+    /// All of a suite, or none of it.
+    fn build(&mut self, number: usize, targets: impl Iterator<Item = usize>, more_survivors: usize) {
+        let here = targets.filter(|index| !self.away[*index]);
+        let targets: Vec<_> = here.map(|index| Arc::new(self.targets[index].clone())).collect();
+        let id = |index: usize| format!("experiment {number}/{index}");
+        let wanted: Vec<_> =
+            targets.iter().enumerate().map(|(index, target)| (id(index), target.clone())).collect();
+        let min_survivors = self.limits.min_survivors + more_survivors;
+        let before: Vec<_> = targets.iter().map(|target| self.gate.is_under_fault(&target.id)).collect();
+        let Ok(engaged) = self.gate.engage(&wanted, min_survivors) else {
+            let after: Vec<_> = targets.iter().map(|target| self.gate.is_under_fault(&target.id)).collect();
+            assert_eq!(before, after, "a suite that was refused leaves nothing behind");
+            return;
+        };
+        for ((id, target), engaged) in wanted.into_iter().zip(engaged) {
+            assert!(!self.is_hurt(&target), "{} takes part already", target.id);
+            self.experiments.push((id, Target::clone(&target), engaged));
+        }
+        targets.iter().for_each(|target| self.check(target));
+    }
+
     /// A start that knows what the store has, and to which everybody comes back who was there.
     fn restart(&mut self) {
         let (gate, _) = gate_with(&[], self.limits);
@@ -137,16 +191,18 @@ impl World {
         for (status, permit) in &mut self.permits {
             *permit = gate.adopt(status);
         }
+        for (id, target, engaged) in &mut self.experiments {
+            *engaged = gate.engage_again(id, target);
+        }
         self.gate = gate;
         (0..self.targets.len()).for_each(|index| self.tell(index));
     }
 
     fn is_hurt(&self, member: &Target) -> bool {
-        let acted_on = |status: &ActionStatus| {
-            let same_name = status.target_id == member.id;
-            same_name || (status.incarnation == member.incarnation && status.target_id != member.id)
-        };
-        self.permits.iter().any(|(status, _)| acted_on(status))
+        // By its own name, or as the same process under another.
+        let is = |id: &str, incarnation: &str| id == member.id || incarnation == member.incarnation;
+        self.permits.iter().any(|(status, _)| is(&status.target_id, &status.incarnation))
+            || self.experiments.iter().any(|(_, target, _)| is(&target.id, &target.incarnation))
     }
 
     /// An action was just admitted on the target: the limits hold for every group that its process is in.
