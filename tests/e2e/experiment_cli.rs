@@ -67,22 +67,34 @@ impl Stage {
         format!("{}:{}", self.group, self.victims[number].pid())
     }
 
-    /// The document of so many delays, which are over soon or not.
-    fn document(&self, methods: usize, targets: &[String], maximum: &str) -> Value {
+    /// The document of a suite of one method. All that waits, waits for a moment only.
+    fn document(&self, method: &str, count: usize, targets: &[String], parameters: Value) -> Value {
+        let mut own = json!({
+            "maximumDuration": "60s",
+            "finalizationDuration": "0.05s",
+            "selfHealingInterval": "0.2s",
+        });
+        own.as_object_mut().unwrap().extend(parameters.as_object().unwrap().clone());
         json!({
             "platformType": "ProcessPlatform",
             "experimentCriteria": [{
                 "containerIdentifier": self.group,
-                "experimentMethods": vec!["delay"; methods],
+                "experimentMethods": vec![method; count],
                 "specificContainerTargets": targets,
             }],
-            "methodParameters": {"delay": {
-                "minimumDuration": "0.1s",
-                "maximumDuration": maximum,
-                "finalizationDuration": "0.05s",
-                "selfHealingInterval": "0.2s",
-            }},
+            "methodParameters": {method: own},
         })
+    }
+
+    /// Experiments that are over soon: with some memory held, their targets are well all the time.
+    fn short(&self, count: usize, targets: &[String]) -> Value {
+        let parameters = json!({"minimumDuration": "0.2s", "memory": {"sizeBytes": "1048576"}});
+        self.document("allocateMemory", count, targets, parameters)
+    }
+
+    /// An experiment that is not over before somebody stops it: its target stands still.
+    fn long(&self, target: String) -> Value {
+        self.document("delay", 1, &[target], json!({"minimumDuration": "60s"}))
     }
 
     /// Writes it where `build -f` finds it.
@@ -102,7 +114,7 @@ impl Stage {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_suite_is_built_waited_for_recorded_and_built_again_as_it_was() {
     let stage = Stage::set(3).await;
-    let document = stage.document(2, &[], "0.4s");
+    let document = stage.short(2, &[]);
     let file = stage.file(&document);
 
     let dry = stage.must(&["experiment", "build", "-f", &file, "--dry-run", "--seed", "7", "-o", "name"]);
@@ -112,7 +124,7 @@ async fn a_suite_is_built_waited_for_recorded_and_built_again_as_it_was() {
 
     let done = stage.must(&["experiment", "build", "-f", &file, "--wait", "--seed", "7"]);
     assert_eq!(done.stdout.matches("FINISHED").count(), 2, "{done}");
-    assert!(done.stderr.contains("STARTED delay on"), "progress is talk: {done}");
+    assert!(done.stderr.contains("STARTED allocateMemory on"), "progress is talk: {done}");
     for target in dry.stdout.lines() {
         let name = target.rsplit('/').next().unwrap();
         assert!(done.stdout.contains(name), "the same seed chose {target} before: {done}");
@@ -155,7 +167,7 @@ async fn a_suite_is_built_waited_for_recorded_and_built_again_as_it_was() {
 async fn two_suites_that_were_not_alike_are_told_apart() {
     let stage = Stage::set(3).await;
     for target in [stage.victim(0), stage.victim(1)] {
-        let file = stage.file(&stage.document(1, &[target], "0.3s"));
+        let file = stage.file(&stage.short(1, &[target]));
         stage.must(&["experiment", "build", "-f", &file, "--wait", "--seed", "1"]);
     }
     let suites = stage.suites();
@@ -191,12 +203,12 @@ fn a_document_that_can_not_be_read_is_exit_code_2_without_any_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_server_refuses_is_told_and_nothing_is_built() {
     let stage = Stage::set(2).await;
-    let mut foreign = stage.document(1, &[], "1s");
+    let mut foreign = stage.short(1, &[]);
     foreign["platformType"] = "KubernetesPlatform".into();
     let refused = stage.kittyctl(&["experiment", "build", "-f", &stage.file(&foreign)]);
     assert_eq!(refused.code, 1, "{refused}");
     assert!(refused.stderr.contains("error: 12004: "), "{refused}");
-    let too_many = stage.kittyctl(&["experiment", "build", "-f", &stage.file(&stage.document(2, &[], "1s"))]);
+    let too_many = stage.kittyctl(&["experiment", "build", "-f", &stage.file(&stage.short(2, &[]))]);
     assert_eq!(too_many.code, 1, "one of two has to be left alone: {too_many}");
     assert!(too_many.stderr.contains("error: 13004: "), "{too_many}");
     for (arguments, number) in [
@@ -215,10 +227,18 @@ async fn what_the_server_refuses_is_told_and_nothing_is_built() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_awaited_experiment_that_fails_is_exit_code_3() {
     let mut stage = Stage::set(2).await;
-    let file = stage.file(&stage.document(1, &[stage.victim(0)], "60s"));
+    let file = stage.file(&stage.long(stage.victim(0)));
     let mut build = stage.start("build", &["experiment", "build", "-f", &file, "--wait"]);
     wait_for("the fault is in force", || build.stderr().contains("STARTED delay"));
+    let gone = stage.victim(0);
     stage.victims[0].kill();
+    eventually("the victim is no target any more", async || {
+        stage.server.targets().await.iter().all(|target| target.name != gone).then_some(())
+    })
+    .await;
+    // Nothing recreates it, so nothing can heal it.
+    let id = stage.must(&["experiment", "list", "-o", "name"]).stdout.trim().to_owned();
+    stage.must(&["experiment", "stop", &id]);
     let status = build.ended().await;
     assert_eq!(status.code(), Some(3), "{}", build.stderr());
     assert!(build.stdout().contains("FAILED"), "{}", build.stdout());
@@ -228,7 +248,7 @@ async fn an_awaited_experiment_that_fails_is_exit_code_3() {
 #[tokio::test(flavor = "multi_thread")]
 async fn interrupting_ends_the_waiting_and_not_the_experiment() {
     let stage = Stage::set(2).await;
-    let file = stage.file(&stage.document(1, &[stage.victim(0)], "60s"));
+    let file = stage.file(&stage.long(stage.victim(0)));
     let mut build = stage.start("build", &["experiment", "build", "-f", &file, "--wait"]);
     wait_for("the fault is in force", || build.stderr().contains("STARTED delay"));
     build.signal(Signal::INT);
@@ -280,7 +300,7 @@ async fn the_administrative_state_is_shown_set_and_seen_in_the_events() {
         assert_eq!(stage.must(&["admin", "state", "drain", "-o", "json"]).json()["state"], "DRAIN");
         watch.stdout().contains("the administrative state is DRAIN")
     });
-    let file = stage.file(&stage.document(1, &[], "0.3s"));
+    let file = stage.file(&stage.short(1, &[]));
     let refused = stage.kittyctl(&["experiment", "build", "-f", &file]);
     assert_eq!(refused.code, 1, "{refused}");
     assert!(refused.stderr.contains("error: 61014: "), "{refused}");
@@ -347,7 +367,7 @@ async fn top_keeps_up_with_what_happens_and_gives_the_terminal_back() {
         stage.must(&["admin", "state", "DRAIN"]);
         wait_for("the event is seen", || terminal.shown().contains("the administrative state is DRAIN"));
         stage.must(&["admin", "state", "STARTED"]);
-        let file = stage.file(&stage.document(1, &[stage.victim(0)], "60s"));
+        let file = stage.file(&stage.long(stage.victim(0)));
         let id = stage.must(&["experiment", "build", "-f", &file, "-o", "name"]).stdout.trim().to_owned();
         wait_for("the experiment is seen", || terminal.shown().contains(&id));
         terminal.press(key);

@@ -74,3 +74,49 @@ impl Row for PlatformSchedule {
         &self.platform_type
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use chaos_kitty::{Timestamp, v1::admin_state::Name};
+
+    use super::*;
+
+    fn plain(view: &impl View) -> String {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        anstream::adapter::strip_str(&view.view(now)).to_string()
+    }
+
+    #[test]
+    fn a_halt_says_how_it_ends() {
+        let since = Some(Timestamp { seconds: 40, nanos: 0 });
+        let state = AdminStateResponse { state: Name::Abort.into(), halted: true, since };
+        let view = plain(&state);
+        assert!(view.contains("ABORT") && view.contains("(1m 0s ago)"), "{view}");
+        assert!(view.contains("only `kittyctl resume`"), "{view}");
+    }
+
+    #[test]
+    fn a_schedule_says_whether_something_starts_by_itself_and_what_is_due() {
+        let platform = PlatformSchedule {
+            platform_type: "ProcessPlatform".to_owned(),
+            mean: Some(Duration::from_secs(4 * 3600).into()),
+            probability: 0.2,
+            times: vec![Timestamp { seconds: 90, nanos: 0 }],
+            calendar: "NONSTOP".to_owned(),
+            ..Default::default()
+        };
+        let schedule = Schedule {
+            automated: true,
+            backoff: Some(Duration::from_secs(900).into()),
+            backoff_until: Some(Timestamp { seconds: 130, nanos: 0 }),
+            platforms: vec![platform],
+        };
+        let view = plain(&schedule);
+        for part in ["automated  on", "15m, over in 30s", "ProcessPlatform  4h", "10s ago", "NONSTOP"] {
+            assert!(view.contains(part), "{part}: {view}");
+        }
+        assert!(plain(&Schedule::default()).contains("no experiment starts by itself"));
+    }
+}

@@ -275,3 +275,89 @@ pub(super) fn asked(suite: &ExperimentSuite) -> String {
     });
     criteria.collect::<Vec<_>>().join("; ")
 }
+
+#[cfg(test)]
+mod tests {
+    use chaos_kitty::{
+        Timestamp,
+        v1::{self, ExperimentCriteria, Target, experiment::Transition},
+    };
+
+    use super::*;
+
+    fn failed() -> Experiment {
+        let at = |seconds| Some(Timestamp { seconds, nanos: 0 });
+        let change = |state: State, seconds, reason: &str| Transition {
+            state: state.into(),
+            at: at(seconds),
+            reason: reason.to_owned(),
+        };
+        Experiment {
+            id: "e-1".to_owned(),
+            experiment_method_name: "delay".to_owned(),
+            experiment_state: State::Failed.into(),
+            container: Some(Target {
+                id: "process/web-1/nginx:1".to_owned(),
+                name: "nginx:1".to_owned(),
+                ..Default::default()
+            }),
+            start_time: at(10),
+            ended_at: at(22),
+            self_healing_counter: 2,
+            was_self_healing_required: Some(true),
+            problem: Some(v1::Problem {
+                code: 13001,
+                message: "not\u{1b} healthy".to_owned(),
+                ..Default::default()
+            }),
+            transitions: vec![
+                change(State::Created, 9, "as it was asked for"),
+                change(State::Failed, 22, "it failed"),
+            ],
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn a_line_tells_what_went_wrong_and_nothing_of_it_steers_the_terminal() {
+        let line = failed().line();
+        let plain = anstream::adapter::strip_str(&line).to_string();
+        assert_eq!(plain, "FAILED delay on nginx:1, 13001: not\\u{1b} healthy");
+    }
+
+    #[test]
+    fn a_view_has_every_change_with_its_time_and_reason() {
+        let view = failed().view(SystemTime::UNIX_EPOCH);
+        let view = anstream::adapter::strip_str(&view).to_string();
+        for part in
+            ["1970-01-01T00:00:09.000Z  CREATED", "as it was asked for", "required, 2 attempts", "pet"]
+        {
+            assert!(view.contains(part), "{part}: {view}");
+        }
+    }
+
+    #[test]
+    fn a_planned_experiment_is_named_by_its_target() {
+        let planned = Experiment { id: String::new(), ..failed() };
+        assert_eq!((failed().key(), planned.key()), ("e-1", "process/web-1/nginx:1"));
+    }
+
+    #[test]
+    fn another_attempt_at_healing_is_another_step() {
+        let again = Experiment { self_healing_counter: 3, ..failed() };
+        assert_ne!(failed().step(), again.step());
+    }
+
+    #[test]
+    fn a_suite_is_told_in_one_line() {
+        let criteria = |group: &str, methods: &[&str]| ExperimentCriteria {
+            container_identifier: group.to_owned(),
+            experiment_methods: methods.iter().map(|&method| method.to_owned()).collect(),
+            ..Default::default()
+        };
+        let experiment_criteria =
+            vec![criteria("nginx", &["delay", "spinCpu"]), criteria("mongo", &["delay"])];
+        let suite = ExperimentSuite { experiment_criteria, ..Default::default() };
+        assert_eq!(asked(&suite), "delay, spinCpu on nginx; delay on mongo");
+    }
+}
