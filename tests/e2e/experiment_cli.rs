@@ -73,6 +73,7 @@ impl Stage {
             "maximumDuration": "60s",
             "finalizationDuration": "0.05s",
             "selfHealingInterval": "0.2s",
+            "selfHealingRetries": 200,
         });
         own.as_object_mut().unwrap().extend(parameters.as_object().unwrap().clone());
         json!({
@@ -365,8 +366,10 @@ async fn top_keeps_up_with_what_happens_and_gives_the_terminal_back() {
         let mut terminal = Terminal::start(&stage, &format!("stty -g; {top}; code=$?; stty -g; exit $code"));
         wait_for("the first frame", || terminal.shown().contains("q quits"));
         stage.must(&["admin", "state", "DRAIN"]);
-        wait_for("the event is seen", || terminal.shown().contains("the administrative state is DRAIN"));
+        // The events are followed from some time after the first frame on, which the next look at the state shows.
+        wait_for("the state is seen", || terminal.shown().contains("DRAIN"));
         stage.must(&["admin", "state", "STARTED"]);
+        wait_for("the event is seen", || terminal.shown().contains("the administrative state is STARTED"));
         let file = stage.file(&stage.long(stage.victim(0)));
         let id = stage.must(&["experiment", "build", "-f", &file, "-o", "name"]).stdout.trim().to_owned();
         wait_for("the experiment is seen", || terminal.shown().contains(&id));

@@ -11,7 +11,7 @@ use super::{
     Cell, Course, Row, Tone, View,
     status::field,
     table::align,
-    text::{ago, between, duration, moment, printable, std, time},
+    text::{self, ago, between, duration, moment, printable, std, time},
 };
 
 /// The colour of a state.
@@ -175,7 +175,7 @@ impl View for Experiment {
 /// The numbers that it goes by.
 fn times(experiment: &Experiment) -> Option<String> {
     let parameters = experiment.parameters.as_ref()?;
-    let shown = |time: &Option<_>| time.as_ref().map(std).map(duration).unwrap_or_default();
+    let shown = |time: &Option<_>| time.as_ref().map(text::asked).unwrap_or_default();
     Some(format!(
         "{} to {}, finalized after {}, healed every {}",
         shown(&parameters.minimum_duration),
@@ -211,7 +211,7 @@ impl Row for ExperimentMethod {
             type_word(self.experiment_type()).into(),
             herd(self.cattle_only),
             platforms.join(" ").into(),
-            longest.map(std).map(duration).unwrap_or_default().into(),
+            longest.map(text::asked).unwrap_or_default().into(),
             Cell::from(&self.description),
         ]
     }
