@@ -12,8 +12,9 @@ use chaos_kitty::{
 };
 use chaos_kitty_tests::{
     Agent, Sandbox, Server, eventually,
-    process::{Process, is_alive},
+    process::{Process, is_alive, wait_for},
 };
+use rustix::process::Signal;
 
 /// Durations in milliseconds.
 const QUICK: [(&str, &str); 6] = [
@@ -28,7 +29,8 @@ const QUICK: [(&str, &str); 6] = [
 /// The quick durations, unless these flags have others.
 fn with_quick(flags: &[&'static str]) -> Vec<&'static str> {
     let quick = QUICK.iter().filter(|(flag, _)| !flags.contains(flag));
-    quick.flat_map(|(flag, value)| [*flag, *value]).chain(flags.iter().copied()).collect()
+    let quick = quick.flat_map(|(flag, value)| [*flag, *value]).chain(["--scripts-dir", "scripts"]);
+    quick.chain(flags.iter().copied()).collect()
 }
 
 /// A server, an agent, and processes of one group.
@@ -38,19 +40,44 @@ pub(crate) struct Place {
     pub(crate) agent: Agent,
     pub(crate) group: &'static str,
     flags: Vec<&'static str>,
-    services: Vec<Process>,
+    supervisors: Vec<Process>,
+    alone: Vec<Process>,
 }
 
 impl Place {
     /// `flags` are the server's, besides the quick ones.
     pub(crate) async fn new(group: &'static str, cattle: bool, flags: &[&'static str]) -> Self {
+        Self::with_script(group, cattle, flags, "").await
+    }
+
+    /// The same with a script `nap.sh` of this header besides the included ones. In it, `HERE` is the sandbox's folder.
+    pub(crate) async fn with_script(
+        group: &'static str,
+        cattle: bool,
+        flags: &[&'static str],
+        header: &str,
+    ) -> Self {
         let sandbox = Sandbox::new();
+        let header = header.replace("HERE", sandbox.path().to_str().unwrap());
+        fs::create_dir(sandbox.path().join("scripts")).unwrap();
+        if !header.is_empty() {
+            let script = format!("#!/bin/sh\n# Dependencies: sleep\n{header}\nexec sleep 60\n");
+            fs::write(sandbox.path().join("scripts/nap.sh"), script).unwrap();
+        }
         let server = sandbox.server(&with_quick(flags)).await;
         let rules = format!("[[process]]\nname = '{group}'\nprocess = '{group}'\ncattle = {cattle}\n");
         let config = sandbox.path().join("agent.toml");
         fs::write(&config, rules).unwrap();
         let agent = sandbox.agent(&server, "host-1", &["--config", config.to_str().unwrap()]).await;
-        Self { sandbox, server, agent, group, flags: flags.to_vec(), services: Vec::new() }
+        Self {
+            sandbox,
+            server,
+            agent,
+            group,
+            flags: flags.to_vec(),
+            supervisors: Vec::new(),
+            alone: Vec::new(),
+        }
     }
 
     /// A program under the group's name.
@@ -65,8 +92,8 @@ impl Place {
     fn shell(&mut self, line: &str) {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", line]);
-        let name = format!("service-{}", self.services.len());
-        self.services.push(Process::start(&name, command, self.sandbox.path()));
+        let name = format!("supervisor-{}", self.supervisors.len());
+        self.supervisors.push(Process::start(&name, command, self.sandbox.path()));
     }
 
     /// Services under supervision: a loop starts each again when it ends, and ends with this test.
@@ -83,13 +110,28 @@ impl Place {
         self.there(count).await;
     }
 
+    /// The same, of programs that do not listen to SIGTERM.
+    pub(crate) async fn deaf(&mut self, count: usize) {
+        let program = self.program("/bin/sh");
+        for _ in 0..count {
+            let parent = std::process::id();
+            let deaf = format!("trap \\\"\\\" TERM; while kill -0 {parent} 2>/dev/null; do sleep 0.1; done");
+            let line = format!(
+                "trap 'kill -9 $child; exit' TERM; while kill -0 {parent} 2>/dev/null; do {} -c \"{deaf}\" & child=$!; wait $child; done",
+                program.display()
+            );
+            self.shell(&line);
+        }
+        self.there(count).await;
+    }
+
     /// Processes that nothing starts again.
     pub(crate) async fn alone(&mut self, count: usize) {
         let program = self.program("/bin/sleep");
         for number in 0..count {
             let mut command = Command::new(&program);
             command.arg("600");
-            self.services.push(Process::start(&format!("alone-{number}"), command, self.sandbox.path()));
+            self.alone.push(Process::start(&format!("alone-{number}"), command, self.sandbox.path()));
         }
         self.there(count).await;
     }
@@ -107,7 +149,7 @@ impl Place {
         self.server.process.kill();
         self.sandbox.set("KITTY_CRASH_AT", point.unwrap_or_default());
         self.server = self.sandbox.server(&with_quick(&self.flags)).await;
-        self.there(self.services.len()).await;
+        self.there(self.supervisors.len() + self.alone.len()).await;
     }
 
     pub(crate) fn suite(&self, methods: &[&str]) -> ExperimentSuite {
@@ -146,16 +188,14 @@ impl Place {
 }
 
 impl Drop for Place {
+    /// The loops end their children when they are told to, not when they are killed.
     fn drop(&mut self) {
-        // The loops end their children when they are told to, not when they are killed.
-        for service in &mut self.services {
-            if service.is_running() {
-                service.signal(rustix::process::Signal::TERM);
-            }
+        for supervisor in self.supervisors.iter_mut().filter(|it| it.is_running()) {
+            supervisor.signal(Signal::TERM);
         }
-        chaos_kitty_tests::process::wait_for("the services end", || {
-            self.services.iter_mut().all(|service| !service.is_running())
-        });
+        if !std::thread::panicking() {
+            wait_for("the supervisors end", || self.supervisors.iter_mut().all(|it| !it.is_running()));
+        }
     }
 }
 
@@ -183,6 +223,18 @@ async fn a_service_that_is_killed_and_started_again_by_its_supervisor_finishes_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_that_does_not_die_of_the_signal_is_recycled_and_finishes() {
+    let mut place = Place::new("kitty-stuck", true, &["--experiment-maximum", "600ms"]).await;
+    place.deaf(2).await;
+    let built = place.build(place.suite(&["killProcess"])).await.unwrap();
+    let experiment = place.over(&built).await;
+    assert_eq!(experiment.experiment_state(), State::Finished, "{experiment:?}");
+    assert_eq!((experiment.was_self_healing_required, experiment.self_healing_counter), (Some(true), 1));
+    assert!(!is_alive(experiment.container.unwrap().pids[0]));
+    place.there(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hopeless_one_fails_after_its_retries_and_says_so() {
     let mut place = Place::new("kitty-hope", true, &["--experiment-maximum", "600ms"]).await;
     place.alone(2).await;
@@ -202,6 +254,23 @@ async fn a_hopeless_one_fails_after_its_retries_and_says_so() {
     ];
     assert_eq!(states(&experiment), path, "{experiment:?}");
     assert_eq!(place.server.active().await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_whose_health_check_never_succeeds_fails_after_its_retries_with_its_fault_reverted() {
+    let header = "# Health check: false\n# Self healing: echo healed >> HERE/healed";
+    let flags = ["--experiment-maximum", "600ms"];
+    let mut place = Place::with_script("kitty-ill", false, &flags, header).await;
+    place.alone(2).await;
+    let built = place.build(place.suite(&["nap.sh"])).await.unwrap();
+    let experiment = place.over(&built).await;
+    assert_eq!(experiment.experiment_state(), State::Failed, "{experiment:?}");
+    assert_eq!(experiment.problem.as_ref().unwrap().code, Code::HealingFailed.number());
+    assert_eq!(experiment.self_healing_counter, 2);
+    assert_eq!(place.action(&experiment.action_id).await.state(), ActionState::Reverted);
+    let healed = fs::read_to_string(place.sandbox.path().join("healed")).unwrap();
+    // Once by the undo of the fault, and once by each attempt.
+    assert_eq!(healed.lines().count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,8 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 
+use tokio_stream::wrappers::BroadcastStream;
+
 use crate::{
     action::{Actions, Script},
     event::Bus,
@@ -135,16 +137,21 @@ impl Port for ForExperiments {
     }
 
     fn events(&self) -> BoxStream<'static, Arc<Event>> {
-        match self.bus.watch(&NEWS.map(str::to_owned)) {
-            Ok(watch) => watch
-                .take_while(|event| future::ready(event.is_ok()))
-                .filter_map(|event| future::ready(event.ok()))
-                .boxed(),
-            Err(_) => stream::pending().boxed(),
-        }
+        let Ok(watch) = self.bus.watch(&NEWS.map(str::to_owned)) else { return stream::pending().boxed() };
+        // A change of health is no event of the fleet's, but it is what an experiment waits for.
+        let health = BroadcastStream::new(self.fleet.health_news()).map(|target| target.ok().map(changed));
+        let events = watch.map(Result::ok).boxed();
+        stream::select(events, health)
+            .take_while(|event| future::ready(event.is_some()))
+            .filter_map(future::ready)
+            .boxed()
     }
 
     fn emit(&self, kind: event::Kind, message: String) {
         self.bus.publish(kind, message);
     }
+}
+
+fn changed(target: Arc<Target>) -> Arc<Event> {
+    Arc::new(Event { kind: Some(event::Kind::TargetAdded(Target::clone(&target))), ..Event::default() })
 }

@@ -1,12 +1,16 @@
 //! From a suite to experiments that are recorded: all of them, or none. They begin at the next tick.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
     v1::{
         BuildExperimentResponse, Experiment, ExperimentCriteria, ExperimentSuite, MethodParameters,
-        SuiteRecord, experiment_state::Name as State, suite_record::Group, target_health::State as Health,
+        SuiteRecord, Target, experiment_state::Name as State, suite_record::Group,
+        target_health::State as Health,
     },
 };
 use uuid::Uuid;
@@ -17,7 +21,8 @@ use super::{
     life, micros,
     plan::{Candidate, Pick, plan},
     port::{Engagement, Wish},
-    suite, watchman,
+    suite::{self, Wanted},
+    watchman,
 };
 
 /// Suites that were built between two prunings of the history.
@@ -53,11 +58,11 @@ impl Experiments {
     pub async fn build(&self, suite: ExperimentSuite) -> Result<BuildExperimentResponse, Problem> {
         let wanted = suite::read(&suite, &self.methods, &self.settings, self.port.longest_fault())?;
         let _turn = self.building.lock().await;
+        if !suite.dry_run {
+            self.is_open()?;
+        }
         let roster = self.port.roster(&wanted.platform_type)?;
-        let spared = self.port.spared(&roster);
-        let candidates = roster.into_iter().zip(spared);
-        let candidates: Vec<_> =
-            candidates.map(|(target, is_spared)| Candidate { target, is_spared }).collect();
+        let candidates = self.candidates(&wanted, &roster);
         let seed = suite.seed.unwrap_or_else(rand::random);
         let picks = plan(&wanted, &candidates, seed).map_err(|problem| self.with_methods(problem, &suite))?;
         let plan = Plan {
@@ -82,6 +87,7 @@ impl Experiments {
     pub async fn build_automatic(&self, automatic: Automatic) -> Result<BuildExperimentResponse, Problem> {
         let Automatic { platform_type, picks, seed } = automatic;
         let _turn = self.building.lock().await;
+        self.is_open()?;
         let mut parameters = HashMap::new();
         for method in picks.iter().map(|pick| &pick.method) {
             if !parameters.contains_key(method.name()) {
@@ -96,8 +102,21 @@ impl Experiments {
         self.create(Plan { suite, picks, parameters, min_survivors, seed, automatic: true }).await
     }
 
+    /// The roster as a plan needs it. How others than those of the groups in question stand is of no interest.
+    fn candidates(&self, wanted: &Wanted, roster: &[Arc<Target>]) -> Vec<Candidate> {
+        let groups: HashSet<&str> =
+            wanted.criteria.iter().map(|criterion| criterion.group.as_str()).collect();
+        let in_question = |target: &&Arc<Target>| groups.contains(target.aggregation_identifier.as_str());
+        let asked: Vec<_> = roster.iter().filter(in_question).cloned().collect();
+        let mut spared = self.port.spared(&asked).into_iter();
+        let candidate = |target: &Arc<Target>| Candidate {
+            is_spared: in_question(&target) && spared.next().unwrap_or_default(),
+            target: target.clone(),
+        };
+        roster.iter().map(candidate).collect()
+    }
+
     async fn create(&self, plan: Plan) -> Result<BuildExperimentResponse, Problem> {
-        self.is_open()?;
         watchman::must_be_steady(&*self.port, &plan.suite).await?;
         let key = self.next_key();
         let experiments: Vec<_> =
@@ -157,7 +176,7 @@ impl Experiments {
     fn describe(&self, plan: &Plan, pick: &Pick, key: Option<i64>) -> Experiment {
         let mut experiment = Experiment {
             id: key.map(|_| Uuid::now_v7().to_string()).unwrap_or_default(),
-            container: Some(chaos_kitty::v1::Target::clone(&pick.target)),
+            container: Some(Target::clone(&pick.target)),
             experiment_type: pick.method.kind().into(),
             experiment_method_name: pick.method.name().to_owned(),
             experiment_layer_name: layer(&pick.target.platform_type),

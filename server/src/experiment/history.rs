@@ -1,6 +1,9 @@
 //! What was: suites and their records; and how experiments are listed, followed and stopped.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
@@ -15,7 +18,7 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
-use super::{Experiments, at, build::company, entry::Entry, life, method::Method, micros, port::Wish};
+use super::{Experiments, at, build::company, entry, life, method::Method, micros, port::Wish};
 
 /// Lines on a page where the request does not say.
 const PAGE: u32 = 100;
@@ -34,10 +37,10 @@ impl Experiments {
         let mut records: HashMap<i64, (SuiteRecord, usize)> = HashMap::new();
         for experiment in unfinished {
             let key = experiment.suite.map_or(0, micros);
-            if !records.contains_key(&key) {
-                records.insert(key, (self.store.suite_record(at(key)).await?, 0));
-            }
-            let Some((record, left)) = records.get_mut(&key) else { continue };
+            let (record, left) = match records.entry(key) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert((self.store.suite_record(at(key)).await?, 0)),
+            };
             *left += 1;
             self.take_up(experiment, record).await?;
         }
@@ -66,7 +69,7 @@ impl Experiments {
         let wish = Wish { experiment: id.clone(), target: target.into() };
         let name = &experiment.experiment_method_name;
         let method = self.methods.get(name).cloned().unwrap_or_else(|| Method::forgotten(name).into());
-        let mut entry = Entry::new(experiment, method, company, self.port.engage_again(&wish));
+        let mut entry = entry::Entry::new(experiment, method, company, self.port.engage_again(&wish));
         entry.tried = false;
         if !action_id.is_empty()
             && let Some(status) = self.port.recorded_action(action_id).await?
@@ -125,7 +128,7 @@ impl Experiments {
     /// # Errors
     /// [`Code::NoSuchExperiment`], [`Code::StoreUnavailable`].
     pub async fn watch(&self, id: &str) -> Result<BoxStream<'static, Experiment>, Problem> {
-        let news = self.state().active.get(id).map(Entry::follow);
+        let news = self.state().active.get(id).map(entry::Entry::follow);
         let Some(news) = news else {
             let experiment = self.store.experiment(id).await?;
             return Ok(stream::iter([experiment]).boxed());

@@ -24,6 +24,9 @@ use super::method::{Health, Method};
 /// How long a step that was begun is remembered by agents, with a margin: after that it is not asked for again.
 const REMEMBERED: Duration = Duration::from_secs(50 * 60);
 
+/// What was created is not begun any more after this time: nobody expects it.
+const STALE: Duration = Duration::from_secs(3600);
+
 /// How the target is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Presence {
@@ -205,6 +208,9 @@ impl Life<'_> {
     fn created(&self) -> Next {
         if let Some(problem) = self.not_admitted() {
             return Next::Fail(problem);
+        }
+        if self.seen.now > self.since() + STALE {
+            return Next::Fail(not_begun(&format!("nothing let it begin within {STALE:?}")));
         }
         if self.seen.admin != Admin::Started || !self.seen.fresh {
             return Next::Wait(None);
@@ -388,8 +394,7 @@ impl Life<'_> {
             (None, Admin::Abort) => "the administrative state is ABORT".to_owned(),
             _ => return None,
         };
-        let message = format!("it was not begun: {reason}");
-        Some(Problem::new(Code::NotAdmitted, message).hint("build the suite again once that is over"))
+        Some(not_begun(&reason))
     }
 
     fn abort(&self) -> Option<String> {
@@ -408,6 +413,11 @@ impl Life<'_> {
         let last = self.experiment.transitions.last().and_then(|last| last.at);
         last.and_then(Timestamp::system_time).unwrap_or(self.seen.now)
     }
+}
+
+fn not_begun(reason: &str) -> Problem {
+    Problem::new(Code::NotAdmitted, format!("it was not begun: {reason}"))
+        .hint("build the suite again once that is over")
 }
 
 /// Whether a step was never sent, or its answer was lost: asked for again under its name, its agent says.

@@ -45,7 +45,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{Agent, AgentMessage, Platform, Selector, Target, platform::health::State as Health},
 };
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::broadcast, task::AbortHandle, time::Instant};
 use tonic::Streaming;
 
 pub(crate) use dispatch::is_over;
@@ -57,7 +57,11 @@ pub(crate) use roster::{GroupKey, GroupView, Process, process};
 pub use script::ScriptContents;
 pub use stream::AttachStream;
 
-use crate::{event::Bus, listen::PeerInfo, store::Store};
+use crate::{
+    event::{BUFFER, Bus},
+    listen::PeerInfo,
+    store::Store,
+};
 use renewals::Renewals;
 use roster::Roster;
 use session::Session;
@@ -88,6 +92,8 @@ pub struct Fleet {
     stopping: AtomicBool,
     state: Mutex<State>,
     renewals: Arc<Renewals>,
+    /// Targets whose health has changed.
+    health: broadcast::Sender<Arc<Target>>,
     /// Whoever keeps the book holds the fleet, not the other way.
     ledger: OnceLock<Weak<dyn Ledger>>,
     renewing: OnceLock<AbortHandle>,
@@ -130,6 +136,7 @@ impl Fleet {
             stopping: AtomicBool::new(false),
             state: Mutex::new(State { nodes: HashMap::new(), roster: Roster::new(settings.survivor_window) }),
             renewals: Arc::default(),
+            health: broadcast::Sender::new(BUFFER),
             ledger: OnceLock::new(),
             renewing: OnceLock::new(),
         });
@@ -185,6 +192,11 @@ impl Fleet {
     /// A target that can be hit, by its id.
     pub(crate) fn target(&self, id: &str) -> Option<Arc<Target>> {
         self.state().roster.get(id).cloned()
+    }
+
+    /// Targets whose health has changed, from now on.
+    pub(crate) fn health_news(&self) -> broadcast::Receiver<Arc<Target>> {
+        self.health.subscribe()
     }
 
     /// Where this life of a target is.

@@ -63,6 +63,8 @@ pub(super) enum Change {
     Reborn(Arc<Target>),
     /// The same target, seen anew.
     Updated,
+    /// The same target is well again, or no longer.
+    Health,
 }
 
 /// A group as the safety rules see it.
@@ -104,7 +106,11 @@ impl Roster {
         }
         let change = match known {
             Some(Entry { target: known, reachable: true }) if known.incarnation == target.incarnation => {
-                Change::Updated
+                if known.health == target.health {
+                    Change::Updated
+                } else {
+                    Change::Health
+                }
             }
             Some(Entry { target: known, reachable: true }) => Change::Reborn(known.clone()),
             _ => Change::Added,

@@ -61,6 +61,8 @@ impl Fleet {
             };
             match outcome {
                 Ok(Change::Updated) => {}
+                // An error only says that nobody wants to know.
+                Ok(Change::Health) => drop(self.health.send(target)),
                 Ok(Change::Added) => self.tell_added(target),
                 Ok(Change::Reborn(before)) => {
                     self.tell_removed(before);

@@ -103,3 +103,66 @@ impl Admin {
 fn response(state: Name, halted: bool, since: SystemTime) -> AdminStateResponse {
     AdminStateResponse { state: state.into(), halted, since: Some(Timestamp::from(since)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{
+        fleet::{self, Fleet},
+        safety::Limits,
+    };
+
+    fn gate(store: &Store) -> Arc<Gate> {
+        let times = fleet::Settings {
+            lease: Duration::from_secs(15),
+            start_timeout: Duration::from_secs(5),
+            survivor_window: Duration::from_secs(600),
+        };
+        let bus = Arc::new(Bus::default());
+        let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus, 1, Default::default());
+        Gate::new(fleet, dispatcher, Limits::default(), None).unwrap()
+    }
+
+    async fn admin(store: &Store) -> Arc<Admin> {
+        Admin::open(gate(store), store.clone(), Arc::default()).await.unwrap()
+    }
+
+    fn to(state: Name) -> SetAdminStateRequest {
+        SetAdminStateRequest { state: state.into(), source: "test".to_owned() }
+    }
+
+    #[tokio::test]
+    async fn it_is_started_at_first_and_kept_for_the_next_start() {
+        let store = Store::in_memory().unwrap();
+        let admin_now = admin(&store).await;
+        assert_eq!(admin_now.get().state(), Name::Started);
+        assert!(admin_now.admits().is_ok());
+        let set = admin_now.set(to(Name::Paused)).await.unwrap();
+        assert_eq!(admin_now.admits().unwrap_err().code, Code::NotAdmitted);
+        assert_eq!(admin(&store).await.get(), set);
+    }
+
+    #[tokio::test]
+    async fn a_halt_is_abort_until_it_is_resumed() {
+        let store = Store::in_memory().unwrap();
+        let admin = admin(&store).await;
+        admin.gate.halt("fire").unwrap();
+        let halted = admin.get();
+        assert!(halted.state() == Name::Abort && halted.halted);
+        assert_eq!(admin.set(to(Name::Started)).await.unwrap_err().code, Code::Halted);
+        assert_eq!(admin.admits().unwrap_err().code, Code::Halted);
+        admin.gate.resume().unwrap();
+        assert_eq!(admin.get().state(), Name::Started);
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_set_is_refused() {
+        let admin = admin(&Store::in_memory().unwrap()).await;
+        for state in [Name::Starting as i32, 77] {
+            let request = SetAdminStateRequest { state, source: String::new() };
+            assert_eq!(admin.set(request).await.unwrap_err().code, Code::InvalidArgument);
+        }
+    }
+}

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use chaos_kitty::{Code, Problem, v1::Target};
+use tokio::time::Instant;
 
 use super::{Gate, Limits, State, group_of, hurt::Wound, is_back, is_same};
 use crate::fleet::process;
@@ -41,9 +42,14 @@ impl Gate {
         Ok(wanted.iter().map(engaged).collect())
     }
 
-    /// Marks a target of an experiment that an earlier start of the server began.
+    /// Marks a target of an experiment that an earlier start of the server began. Its agent may come back within a
+    /// lease.
     pub(crate) fn engage_again(self: &Arc<Self>, experiment: &str, target: &Target) -> Engaged {
-        self.state().engaged.add(experiment, wound(target));
+        let lease = self.fleet.settings().lease;
+        let mut state = self.state();
+        state.engaged.add(experiment, wound(target));
+        state.settling.get_or_insert_with(|| Instant::now() + lease);
+        drop(state);
         self.engaged(experiment)
     }
 

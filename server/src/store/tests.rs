@@ -215,3 +215,79 @@ async fn many_writers_share_transactions_and_all_are_served() {
     }
     assert_eq!(store.unfinished_actions().await.unwrap().len(), 2000);
 }
+
+mod suites {
+    use chaos_kitty::Timestamp;
+    use v1::{Experiment, ExperimentSuite, SuiteRecord, experiment_state::Name as State};
+
+    use super::*;
+
+    fn at(hour: i64) -> Timestamp {
+        Timestamp { seconds: hour * 3600, nanos: 123_456_000 }
+    }
+
+    fn record(hour: i64) -> SuiteRecord {
+        let suite = ExperimentSuite { name: format!("suite {hour}"), ..Default::default() };
+        SuiteRecord { at: Some(at(hour)), suite: Some(suite), seed: 7, ..Default::default() }
+    }
+
+    fn experiment(hour: i64, number: u32, state: State) -> Experiment {
+        let id = format!("{hour:04}-{number:04}");
+        Experiment { id, suite: Some(at(hour)), experiment_state: state.into(), ..Default::default() }
+    }
+
+    #[tokio::test]
+    async fn a_suite_and_its_experiments_are_there_after_a_new_start() {
+        let place = place();
+        let store = Store::open(&place.path).unwrap();
+        let experiments = [experiment(1, 1, State::Created), experiment(1, 2, State::Created)];
+        store.put_suite(&record(1), &experiments).await.unwrap();
+        let finished = experiment(1, 2, State::Finished);
+        store.put_experiment(&finished).await.unwrap();
+        drop(store);
+
+        let store = Store::open(&place.path).unwrap();
+        assert_eq!(store.suite_record(at(1)).await.unwrap(), record(1));
+        assert_eq!(store.experiments_of(at(1)).await.unwrap(), [experiments[0].clone(), finished.clone()]);
+        assert_eq!(store.unfinished_experiments().await.unwrap(), experiments[..1]);
+        assert_eq!(store.experiment(&finished.id).await.unwrap(), finished);
+        assert_eq!(store.experiments("", 10).await.unwrap()[0], finished);
+        assert_eq!(store.experiments(&finished.id, 10).await.unwrap(), experiments[..1]);
+        assert_eq!(store.experiment("no").await.unwrap_err().code, Code::NoSuchExperiment);
+        let nowhere = store.suite_record(at(2)).await.unwrap_err();
+        assert_eq!(nowhere.code, Code::NoSuchSuite);
+        assert!(nowhere.message.contains("1970-01-01T02:00:00.123456Z"), "{nowhere}");
+    }
+
+    #[tokio::test]
+    async fn the_history_comes_newest_first_and_the_oldest_are_forgotten_unless_they_run() {
+        let store = Store::in_memory().unwrap();
+        for hour in 0..6 {
+            let state = if hour == 1 { State::Started } else { State::Finished };
+            store.put_suite(&record(hour), &[experiment(hour, 1, state)]).await.unwrap();
+        }
+        let names = |entries: Vec<v1::HistoryEntry>| -> Vec<String> {
+            entries.into_iter().map(|entry| entry.suite.unwrap().name).collect()
+        };
+        let page = store.suites(None, 2).await.unwrap();
+        assert_eq!(page[1].at, Some(at(4)));
+        assert_eq!(names(page), ["suite 5", "suite 4"]);
+        assert_eq!(names(store.suites(Some(at(4)), 2).await.unwrap()), ["suite 3", "suite 2"]);
+        store.keep_suites(3);
+        let left = names(store.suites(None, 10).await.unwrap());
+        assert_eq!(left, ["suite 5", "suite 4", "suite 3", "suite 1"]);
+        assert!(store.experiments_of(at(0)).await.unwrap().is_empty());
+        assert_eq!(store.experiments_of(at(1)).await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_value_is_read_as_it_was_last_written() {
+        let store = Store::in_memory().unwrap();
+        assert_eq!(store.value::<v1::Operation>("x").await.unwrap(), None);
+        for name in ["a", "b"] {
+            let value = v1::Operation { name: name.to_owned(), ..Default::default() };
+            store.put_value("x", &value).await.unwrap();
+            assert_eq!(store.value("x").await.unwrap(), Some(value));
+        }
+    }
+}

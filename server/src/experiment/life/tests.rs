@@ -13,7 +13,10 @@ fn method(name: &str) -> Method {
 /// A script for pets: it has commands of its own for everything.
 fn script() -> Method {
     let commands = Commands { hash: "ab".to_owned(), heals: true, finalizes: true };
-    Method { health: Health::Script, script: Some(commands), ..method("delay") }
+    let mut script = method("delay");
+    script.health = Health::Script;
+    script.script = Some(commands);
+    script
 }
 
 /// On the target `t`: healthy from 10 s on, healed after 100 s, every 50 s, twice; finalized after 5 s.
@@ -87,6 +90,10 @@ fn a_created_one_begins_at_the_next_tick_if_the_administration_admits_it() {
     for admin in [Admin::Drain, Admin::Abort] {
         assert!(matches!(next_in(admin), Next::Fail(problem) if problem.code == Code::NotAdmitted));
     }
+    let stale = Seen { now: START + STALE + Duration::from_secs(1), ..none(true) };
+    assert!(
+        matches!(next(&created, &method("delay"), &stale), Next::Fail(problem) if problem.code == Code::NotAdmitted)
+    );
 }
 
 #[test]
@@ -309,8 +316,10 @@ proptest! {
         let mut now = START;
         for look in looks {
             now += look.now.duration_since(START).unwrap();
-            let seen = Seen { now, ..look };
             let from = experiment.experiment_state();
+            // Nothing is ordered before it begins.
+            let fault = if from == State::Created { Fault::None } else { look.fault.clone() };
+            let seen = Seen { now, fault, ..look };
             let next = next(&experiment, &method, &seen);
             if let Some(to) = becomes(&next) {
                 prop_assert!(may_follow(from, to), "{from:?} → {to:?}");

@@ -1,5 +1,6 @@
 //! The driver over a world of its own, on a virtual clock: restarted at any moment, it goes on where it was.
 
+mod probe;
 mod world;
 
 use std::time::Duration;

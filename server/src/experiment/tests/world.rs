@@ -121,6 +121,10 @@ impl World {
         self.experiments.lock().unwrap().clone().unwrap()
     }
 
+    pub(super) fn port(&self) -> Arc<dyn Port> {
+        self.port.clone()
+    }
+
     pub(super) fn now(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) + self.begun.elapsed()
     }
@@ -177,7 +181,8 @@ impl Port for Fake {
     }
 
     fn resolve(&self, target: &str) -> Result<Arc<Target>, Problem> {
-        Err(Problem::internal(target))
+        let found = self.state.lock().unwrap().targets.get(target).cloned();
+        found.ok_or_else(|| Problem::internal(target))
     }
 
     fn look(&self, target: &Target) -> Sight {
