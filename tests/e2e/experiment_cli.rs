@@ -15,6 +15,8 @@ use chaos_kitty_tests::{
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+const TICK: &[&str] = &["--experiment-tick", "100ms"];
+
 /// A server that ticks fast, an agent, and a group of processes of the test's own.
 struct Stage {
     sandbox: Sandbox,
@@ -27,7 +29,7 @@ struct Stage {
 impl Stage {
     async fn set(victims: usize) -> Self {
         let sandbox = Sandbox::new();
-        let server = sandbox.server(&["--experiment-tick", "100ms"]).await;
+        let server = sandbox.server(TICK).await;
         // A name that no other process of this machine has.
         let group = sandbox.path().file_name().unwrap().to_str().unwrap().replace("kitty", "doze");
         let program = sandbox.path().join(&group);
@@ -269,6 +271,24 @@ async fn interrupting_ends_the_waiting_and_not_the_experiment() {
     assert!(watch.stderr().contains("SELF_HEALING"), "{}", watch.stderr());
     assert!(watch.stdout().contains("FINISHED"), "{}", watch.stdout());
     assert_eq!(state(stage.victims[0].pid()), Some('S'));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_goes_on_through_a_restart_of_the_server() {
+    for end in [Signal::TERM, Signal::KILL] {
+        let mut stage = Stage::set(2).await;
+        let file = stage.file(&stage.long(stage.victim(0)));
+        let mut build = stage.start("build", &["experiment", "build", "-f", &file, "--wait"]);
+        wait_for("the fault is in force", || build.stderr().contains("STARTED delay"));
+        stage.server.process.signal(end);
+        stage.server.process.ended().await;
+        wait_for("the loss is seen", || build.stderr().contains("; trying again"));
+        stage.server = stage.sandbox.server(TICK).await;
+        let id = stage.must(&["experiment", "list", "-o", "name"]).stdout.trim().to_owned();
+        stage.must(&["experiment", "stop", &id]);
+        assert_eq!(build.ended().await.code(), Some(0), "{}", build.stderr());
+        assert!(build.stdout().contains("FINISHED"), "{}", build.stdout());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use chaos_kitty::{
-    Problem,
+    Code, Problem,
     v1::{
         Experiment, GetExperimentRequest, ListExperimentsResponse, MethodParameters,
         experiment_state::Name as State,
     },
 };
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use crate::{
     args::Format,
@@ -24,6 +24,9 @@ use crate::{
 const FAILED: u8 = 3;
 /// So many are followed at a time: a server has a limit on streams of one connection. The others follow.
 const AT_ONCE: usize = 64;
+/// From a lost connection to the next attempt, and how many attempts are made in vain.
+const RETRY: Duration = Duration::from_secs(1);
+const ATTEMPTS: u32 = 60;
 /// How often bars move.
 const TICK: Duration = Duration::from_millis(100);
 /// What each attempt at self healing may take beside its interval.
@@ -59,7 +62,7 @@ impl<'a> Follow<'a> {
         let patience = self.session.patience(longest.saturating_add(GRACE));
         let silent = self.session.silent(patience);
         let left = tokio::select! {
-            heard = timeout(patience, self.hear(experiments)) => match heard {
+            heard = timeout(patience, self.hear()) => match heard {
                 Ok(heard) => heard.map(|()| false),
                 Err(_) => Err(silent.into()),
             },
@@ -73,22 +76,53 @@ impl<'a> Follow<'a> {
         self.conclude(left?)
     }
 
-    /// Until the last one is over.
-    async fn hear(&mut self, experiments: &[Experiment]) -> Result<(), Failure> {
+    /// Until the last one is over, through restarts of the server too.
+    async fn hear(&mut self) -> Result<(), Failure> {
+        let mut in_vain = 0;
+        loop {
+            match self.hear_on(&mut in_vain).await {
+                Err(Failure::Problem(lost)) if lost.code == Code::ConnectionLost && in_vain < ATTEMPTS => {
+                    if in_vain == 0 {
+                        self.progress.say(&format!("{}; trying again", text::printable(&lost.message)));
+                    }
+                    in_vain += 1;
+                    sleep(RETRY).await;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Until the last one is over, on one connection.
+    async fn hear_on(&mut self, in_vain: &mut u32) -> Result<(), Failure> {
         let session = self.session;
-        let ids: Vec<_> = experiments.iter().map(|experiment| experiment.id.clone()).collect();
+        let ids: Vec<_> = self.running().map(|experiment| experiment.id.clone()).collect();
         let mut news = stream::iter(ids).map(|id| Box::pin(watch(session, id))).flatten_unordered(AT_ONCE);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 experiment = news.next() => match experiment {
-                    Some(experiment) => self.take_in(experiment?)?,
-                    None => return Ok(()),
+                    Some(experiment) => {
+                        self.take_in(experiment?)?;
+                        *in_vain = 0;
+                    }
+                    None => break,
                 },
                 _ = ticks.tick() => self.progress.tick(),
             }
         }
+        match self.running().next() {
+            // So ends a server that stops in order.
+            Some(_) => {
+                Err(Problem::new(Code::ConnectionLost, "the answer ended before the experiment").into())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn running(&self) -> impl Iterator<Item = &Experiment> {
+        self.heard.values().filter(|experiment| !experiment.is_over())
     }
 
     fn take_in(&mut self, experiment: Experiment) -> Result<(), Failure> {
@@ -106,7 +140,7 @@ impl<'a> Follow<'a> {
 
     /// For those who leave before the end.
     fn tell_what_goes_on(&self) {
-        let running: Vec<_> = self.heard.values().filter(|experiment| !experiment.is_over()).collect();
+        let running: Vec<_> = self.running().collect();
         let told = match running[..] {
             [] => return,
             [one] => format!(
