@@ -38,7 +38,7 @@ pub(crate) struct Place {
     pub(crate) sandbox: Sandbox,
     pub(crate) server: Server,
     pub(crate) agent: Agent,
-    pub(crate) group: &'static str,
+    pub(crate) group: String,
     flags: Vec<&'static str>,
     supervisors: Vec<Process>,
     alone: Vec<Process>,
@@ -46,17 +46,12 @@ pub(crate) struct Place {
 
 impl Place {
     /// `flags` are the server's, besides the quick ones.
-    pub(crate) async fn new(group: &'static str, cattle: bool, flags: &[&'static str]) -> Self {
+    pub(crate) async fn new(group: &str, cattle: bool, flags: &[&'static str]) -> Self {
         Self::with_script(group, cattle, flags, "").await
     }
 
     /// The same with a script `nap.sh` of this header besides the included ones. In it, `HERE` is the sandbox's folder.
-    pub(crate) async fn with_script(
-        group: &'static str,
-        cattle: bool,
-        flags: &[&'static str],
-        header: &str,
-    ) -> Self {
+    pub(crate) async fn with_script(group: &str, cattle: bool, flags: &[&'static str], header: &str) -> Self {
         let sandbox = Sandbox::new();
         let header = header.replace("HERE", sandbox.path().to_str().unwrap());
         fs::create_dir(sandbox.path().join("scripts")).unwrap();
@@ -73,7 +68,7 @@ impl Place {
             sandbox,
             server,
             agent,
-            group,
+            group: group.to_owned(),
             flags: flags.to_vec(),
             supervisors: Vec::new(),
             alone: Vec::new(),
@@ -82,7 +77,7 @@ impl Place {
 
     /// A program under the group's name.
     fn program(&self, real: &str) -> PathBuf {
-        let program = self.sandbox.path().join(self.group);
+        let program = self.sandbox.path().join(&self.group);
         if !program.exists() {
             symlink(real, &program).unwrap();
         }
@@ -190,8 +185,10 @@ impl Place {
 impl Drop for Place {
     /// The loops end their children when they are told to, not when they are killed.
     fn drop(&mut self) {
-        for supervisor in self.supervisors.iter_mut().filter(|it| it.is_running()) {
-            supervisor.signal(Signal::TERM);
+        for supervisor in &mut self.supervisors {
+            if supervisor.is_running() {
+                supervisor.signal(Signal::TERM);
+            }
         }
         if !std::thread::panicking() {
             wait_for("the supervisors end", || self.supervisors.iter_mut().all(|it| !it.is_running()));

@@ -32,7 +32,8 @@ const SIDE_BY_SIDE: usize = 4;
 async fn a_server_that_is_killed_at_any_point_of_a_suite_goes_on_where_it_was() {
     let cells =
         POINTS.iter().flat_map(|(point, passings)| passings.iter().map(move |at| format!("{point}:{at}")));
-    stream::iter(cells).for_each_concurrent(SIDE_BY_SIDE, async |cell| crash_at(&cell).await).await;
+    let numbered = stream::iter(cells.enumerate());
+    numbered.for_each_concurrent(SIDE_BY_SIDE, async |(number, cell)| crash_at(number, &cell).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,8 +66,9 @@ async fn a_finalizer_runs_also_when_the_server_is_killed_between_healthy_and_fin
 }
 
 /// A suite of three, two of which are held and one of which kills.
-async fn crash_at(point: &str) {
-    let mut place = Place::new("kitty-crash", true, &["--lease", "2s"]).await;
+async fn crash_at(number: usize, point: &str) {
+    // An agent sees the processes of the whole host.
+    let mut place = Place::new(&format!("kitty-crash-{number}"), true, &["--lease", "2s"]).await;
     place.supervised(5).await;
     place.restart_with(Some(point)).await;
     let suite = place.suite(&["delay", "killProcess", "spinCpu"]);

@@ -225,6 +225,8 @@ impl Life<'_> {
             Fault::InForce => Next::Become(State::Started, "the fault is in force".to_owned()),
             Fault::Over => Next::Become(State::Started, "the action took effect".to_owned()),
             Fault::Failed(problem) => Next::Fail(problem.clone()),
+            // Its agent may come back with it; within a lease it is settled.
+            Fault::Unknown(problem) if problem.code == Code::ConnectionLost => Next::Wait(None),
             Fault::Unknown(problem) | Fault::Stuck(problem) => Next::Doom(problem.clone()),
         }
     }

@@ -127,6 +127,9 @@ fn an_order_whose_outcome_is_unknown_is_reverted_and_fails_then() {
     assert_eq!(next(&starting, &method("delay"), &unknown), Next::Act(Effect::Revert));
     let over = Seen { fault: Fault::Over, ..seen(20) };
     assert_eq!(next(&starting, &method("delay"), &over), Next::Fail(problem(Code::NoAnswer)));
+    starting.problem = None;
+    let lost = Seen { fault: Fault::Unknown(problem(Code::ConnectionLost)), ..seen(9) };
+    assert_eq!(next(&starting, &method("delay"), &lost), Next::Wait(None), "its agent may come back with it");
 }
 
 #[test]
