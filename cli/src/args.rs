@@ -1,6 +1,8 @@
 //! The command line as types: what can be typed, what it is called, and how each command is explained. No logic.
 
+mod control;
 mod examples;
+mod experiment;
 mod operation;
 mod unleash;
 pub(crate) mod value;
@@ -9,6 +11,8 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Parser, Subcommand, ValueEnum, ValueHint};
 
+pub(crate) use control::{AdminCommand, AdminState, ScheduleCommand, ScriptCommand};
+pub(crate) use experiment::{BuildArgs, ExperimentCommand, How};
 pub(crate) use operation::{Kind, OperationCommand, Parameters, PutArgs};
 pub(crate) use unleash::{Choice, UnleashCommand};
 
@@ -47,7 +51,7 @@ pub(crate) struct Global {
     /// How results are written to standard output
     #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
-    /// Longest wait for an answer. Without it: 30s; for what streams (unleash, halt, event watch) what
+    /// Longest wait for an answer. Without it: 30s; for what streams (unleash, halt, experiments, event watch) what
     /// its work may take
     #[arg(long, global = true, value_name = "DURATION", value_parser = value::positive_duration)]
     pub(crate) timeout: Option<Duration>,
@@ -103,9 +107,27 @@ pub(crate) enum Command {
     /// Run random chaos in the background
     #[command(subcommand, after_help = examples::OPERATION)]
     Operation(OperationCommand),
+    /// Hit targets by a method and see each of them through until it is well again
+    #[command(subcommand, after_help = examples::EXPERIMENT)]
+    Experiment(ExperimentCommand),
+    /// See the scripts that experiments and actions can run
+    #[command(subcommand, after_help = examples::SCRIPT)]
+    Script(ScriptCommand),
+    /// See and change when experiments start by themselves
+    #[command(subcommand, after_help = examples::SCHEDULE)]
+    Schedule(ScheduleCommand),
+    /// See and change what the control plane does of its own accord
+    #[command(subcommand, after_help = examples::ADMIN)]
+    Admin(AdminCommand),
     /// See what happens, as it happens
     #[command(subcommand, after_help = examples::EVENT)]
     Event(EventCommand),
+    /// Show the control plane live: faults, experiments, operations, the newest events
+    ///
+    /// Keeps up by the stream of events; q or Ctrl-C ends it. Where standard output is no terminal, or
+    /// with -o json, yaml or name, it shows what there is once and ends.
+    #[command(after_help = examples::TOP)]
+    Top,
     /// Print a completion script for a shell
     #[command(after_help = examples::COMPLETION)]
     Completion {
@@ -185,7 +207,7 @@ pub(crate) enum EventCommand {
     #[command(after_help = examples::EVENT_WATCH)]
     Watch {
         /// Only of this kind; may be repeated: agent_joined, agent_left, target_added, target_removed, action,
-        /// operation_round, operation_changed, halted, resumed, target_changed
+        /// operation_round, operation_changed, halted, resumed, target_changed, experiment, admin_state
         #[arg(long = "kind", value_name = "KIND")]
         kinds: Vec<String>,
     },

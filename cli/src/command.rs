@@ -1,16 +1,22 @@
 //! One file per noun: arguments become requests (pure functions), answers go to the output.
 
 mod action;
+mod admin;
 mod agent;
 mod completion;
 mod demo;
 mod event;
+mod experiment;
 mod halt;
 mod interrupt;
 mod operation;
+mod pages;
 mod platform;
+mod schedule;
+mod script;
 mod status;
 mod target;
+mod top;
 mod unleash;
 
 use crate::{
@@ -32,6 +38,11 @@ pub(crate) async fn run(args: Args, out: &Output) -> Outcome {
         Command::Halt { reason } => halt::halt(reason, global, out).await,
         Command::Resume => halt::resume(global, out).await,
         Command::Operation(command) => operation::run(command, global, out).await,
+        Command::Experiment(command) => experiment::run(command, global, out).await,
+        Command::Script(command) => script::run(command, global, out).await,
+        Command::Schedule(command) => schedule::run(command, global, out).await,
+        Command::Admin(command) => admin::run(command, global, out).await,
+        Command::Top => top::run(global, out).await,
         Command::Event(command) => event::run(command, global, out).await,
         Command::Completion { shell } => completion::run(shell, out),
         Command::Demo => demo::run(out).await,

@@ -1,9 +1,14 @@
 //! The only place that prints. Data goes to standard output, talk to standard error; both can be read without
 //! colour, which appears on a terminal only (`NO_COLOR` is respected).
 
+mod control;
+mod experiment;
 mod figures;
+mod overview;
 mod progress;
+mod record;
 mod rows;
+mod screen;
 mod status;
 mod table;
 pub(crate) mod text;
@@ -20,14 +25,25 @@ use serde::Serialize;
 
 use crate::args::Format;
 
+pub(crate) use experiment::PastSuite;
 pub(crate) use figures::{describe, figures};
-pub(crate) use progress::Progress;
+pub(crate) use overview::Overview;
+pub(crate) use progress::{Course, Progress};
+pub(crate) use screen::Screen;
 pub(crate) use table::{Cell, Row, Tone};
 
 /// Where results and talk go, and in which form.
 #[derive(Debug)]
 pub(crate) struct Output {
     format: Format,
+}
+
+/// What can be shown with all that is known of it, and as one name.
+pub(crate) trait View: Serialize {
+    /// For people, some lines.
+    fn view(&self, now: SystemTime) -> String;
+    /// What `-o name` prints.
+    fn name(&self) -> String;
 }
 
 /// A write to standard output; what fails is told by the caller, except for a broken pipe.
@@ -78,21 +94,25 @@ impl Output {
         }
     }
 
-    /// The state of the control plane.
-    pub(crate) fn status(&self, status: &v1::Status) -> Written {
+    /// One message with all that is known of it.
+    pub(crate) fn view(&self, message: &impl View) -> Written {
         match self.format {
-            Format::Table => self.raw(&status::render(status, SystemTime::now())),
-            Format::Name => self.raw(&format!("{}\n", status.server_id)),
-            Format::Json | Format::Yaml => self.whole(status),
+            Format::Table => self.raw(&message.view(SystemTime::now())),
+            Format::Name => self.raw(&format!("{}\n", message.name())),
+            Format::Json | Format::Yaml => self.whole(message),
         }
     }
 
-    /// One action with all that is known of it.
-    pub(crate) fn action(&self, action: &v1::ActionStatus) -> Written {
-        match self.format {
-            Format::Table => self.raw(&status::render_action(action)),
-            _ => self.one(action),
+    /// The content of a file: as it is into another file, without what could steer a terminal onto one.
+    pub(crate) fn content(&self, content: &str) -> Written {
+        if io::stdout().is_terminal() {
+            let lines =
+                content.lines().map(|line| format!("{}\n", text::printable(&line.replace('\t', "    "))));
+            return self.raw(&lines.collect::<String>());
         }
+        let mut stdout = io::stdout();
+        stdout.write_all(content.as_bytes())?;
+        stdout.flush()
     }
 
     /// An event: one line for people, or the message.
@@ -136,7 +156,12 @@ impl Output {
         }
     }
 
-    /// Progress of running actions: bars where a person watches and results come as a table at the end,
+    /// The whole screen, where a person watches and has asked for no other form.
+    pub(crate) fn screen(&self) -> io::Result<Option<Screen>> {
+        if self.format == Format::Table { Screen::take_over() } else { Ok(None) }
+    }
+
+    /// Progress of actions and experiments: bars where a person watches and results come as a table at the end,
     /// lines otherwise.
     pub(crate) fn progress(&self) -> Progress {
         Progress::new(self.format == Format::Table && io::stderr().is_terminal())

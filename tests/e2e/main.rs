@@ -12,6 +12,7 @@
 mod architecture;
 mod cli;
 mod experiment;
+mod experiment_cli;
 mod experiment_crash;
 mod full_disk;
 mod guard;

@@ -142,6 +142,138 @@ pub(super) const OPERATION_DELETE: &str = "\
 Examples:
   kittyctl operation delete hairball";
 
+pub(super) const EXPERIMENT: &str = "\
+Examples:
+  kittyctl experiment methods --platform process
+  kittyctl experiment build -f crit.json --dry-run
+  kittyctl experiment build -f crit.json --wait
+  kittyctl experiment history";
+
+pub(super) const EXPERIMENT_BUILD: &str = "\
+Examples:
+  kittyctl experiment build -f crit.json
+  kittyctl experiment build -f crit.json --dry-run --seed 7
+  kittyctl experiment build -f crit.json --wait
+  cat crit.json | kittyctl experiment build -f -
+
+A document:
+  {
+    \"platformType\": \"ProcessPlatform\",
+    \"experimentCriteria\": [
+      {
+        \"containerIdentifier\": \"nginx\",
+        \"experimentMethods\": [\"delay\", \"spinCpu\"],
+        \"specificContainerTargets\": [\"nginx:4711\"]
+      }
+    ]
+  }
+The first target gets the first method, and so on; what is left over goes to random targets of the
+group, of which one at least is left alone.";
+
+pub(super) const EXPERIMENT_LIST: &str = "\
+Examples:
+  kittyctl experiment list
+  kittyctl experiment list --all --limit 20
+  kittyctl experiment list -o name";
+
+pub(super) const EXPERIMENT_GET: &str = "\
+Examples:
+  kittyctl experiment get 01999b5e-6a5f-7c63-a0a4-3f1d7c1f2b11
+  kittyctl experiment get 01999b5e-6a5f-7c63-a0a4-3f1d7c1f2b11 -o yaml";
+
+pub(super) const EXPERIMENT_WATCH: &str = "\
+Examples:
+  kittyctl experiment watch 01999b5e-6a5f-7c63-a0a4-3f1d7c1f2b11
+  kittyctl experiment watch 01999b5e-6a5f-7c63-a0a4-3f1d7c1f2b11 -o json | jq -r .experimentState";
+
+pub(super) const EXPERIMENT_START: &str = "\
+Examples:
+  kittyctl experiment start
+  kittyctl experiment start --target process/web-1/nginx:4711 --wait";
+
+pub(super) const EXPERIMENT_STOP: &str = "\
+Examples:
+  kittyctl experiment stop 01999b5e-6a5f-7c63-a0a4-3f1d7c1f2b11
+  kittyctl experiment list -o name | xargs -n 1 kittyctl experiment stop";
+
+pub(super) const EXPERIMENT_METHODS: &str = "\
+Examples:
+  kittyctl experiment methods
+  kittyctl experiment methods --platform process -o name";
+
+pub(super) const EXPERIMENT_HISTORY: &str = "\
+Examples:
+  kittyctl experiment history
+  kittyctl experiment history --limit 1 -o json | jq '.[]' | kittyctl experiment build -f -";
+
+pub(super) const EXPERIMENT_REPLAY: &str = "\
+Examples:
+  kittyctl experiment replay 2026-05-04T12:55:31.139495Z
+  kittyctl experiment replay 2026-05-04T12:55:31.139495Z --same --dry-run
+  kittyctl experiment replay 2026-05-04T12:55:31.139495Z --same --wait";
+
+pub(super) const EXPERIMENT_RECORD: &str = "\
+Examples:
+  kittyctl experiment record 2026-05-04T12:55:31.139495Z
+  kittyctl experiment record 2026-05-04T12:55:31.139495Z -o json";
+
+pub(super) const EXPERIMENT_DIFF: &str = "\
+Examples:
+  kittyctl experiment diff 2026-05-04T12:55:31.139495Z 2026-05-05T12:55:31.201774Z
+  kittyctl experiment diff 2026-05-04T12:55:31.139495Z 2026-05-05T12:55:31.201774Z -o json | jq .identical";
+
+pub(super) const SCRIPT: &str = "\
+Examples:
+  kittyctl script list
+  kittyctl script show cpuBurn.sh";
+
+pub(super) const SCRIPT_LIST: &str = "\
+Examples:
+  kittyctl script list
+  kittyctl script list -o name";
+
+pub(super) const SCRIPT_SHOW: &str = "\
+Examples:
+  kittyctl script show cpuBurn.sh
+  kittyctl script show cpuBurn.sh > mine.sh
+  kittyctl script show cpuBurn.sh -o json | jq -r .healthCheck";
+
+pub(super) const SCHEDULE: &str = "\
+Examples:
+  kittyctl schedule show
+  kittyctl schedule on
+  kittyctl schedule backoff 15m";
+
+pub(super) const SCHEDULE_SHOW: &str = "\
+Examples:
+  kittyctl schedule show
+  kittyctl schedule show -o json | jq .automated";
+
+pub(super) const SCHEDULE_ON: &str = "\
+Examples:
+  kittyctl schedule on";
+
+pub(super) const SCHEDULE_OFF: &str = "\
+Examples:
+  kittyctl schedule off";
+
+pub(super) const SCHEDULE_BACKOFF: &str = "\
+Examples:
+  kittyctl schedule backoff 15m
+  kittyctl schedule backoff PT1H";
+
+pub(super) const ADMIN: &str = "\
+Examples:
+  kittyctl admin state
+  kittyctl admin state DRAIN";
+
+pub(super) const ADMIN_STATE: &str = "\
+Examples:
+  kittyctl admin state
+  kittyctl admin state PAUSED
+  kittyctl admin state STARTED
+  kittyctl admin state -o name";
+
 pub(super) const EVENT: &str = "\
 Examples:
   kittyctl event watch";
@@ -149,8 +281,14 @@ Examples:
 pub(super) const EVENT_WATCH: &str = "\
 Examples:
   kittyctl event watch
+  kittyctl event watch --kind experiment --kind admin_state
   kittyctl event watch --kind action --kind halted
   kittyctl event watch -o json | jq -r .message";
+
+pub(super) const TOP: &str = "\
+Examples:
+  kittyctl top
+  kittyctl top > now.txt";
 
 pub(super) const COMPLETION: &str = "\
 Examples:

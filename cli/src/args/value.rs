@@ -1,5 +1,6 @@
 //! Values as people write them on a command line: shares, labels, platforms; durations and sizes as everywhere.
 
+use chaos_kitty::Timestamp;
 pub(crate) use chaos_kitty::units::{duration, positive_duration, size};
 
 /// A share above `0` and up to `highest`.
@@ -49,6 +50,12 @@ pub(crate) fn platform(text: &str) -> Result<String, String> {
     Ok(first.into_iter().chain(letters).chain("Platform".chars()).collect())
 }
 
+/// The time of a suite, RFC 3339.
+pub(crate) fn timestamp(text: &str) -> Result<Timestamp, String> {
+    serde_json::from_value(text.into())
+        .map_err(|_| "write it as `experiment history` shows it, like 2026-05-04T12:55:31.139495Z".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -71,10 +78,17 @@ mod tests {
         assert_eq!(platform("Weird").as_deref(), Ok("Weird"));
     }
 
+    #[test]
+    fn a_suites_time_is_exact_to_the_microsecond() {
+        let time = timestamp("2019-08-29T12:55:31.139495Z");
+        assert_eq!(time, Ok(Timestamp { seconds: 1_567_083_331, nanos: 139_495_000 }));
+        assert!(timestamp("yesterday").is_err_and(|hint| hint.contains("experiment history")));
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC{0,24}") {
-            let _ = (percent(&text), label(&text), platform(&text));
+            let _ = (percent(&text), label(&text), platform(&text), timestamp(&text));
         }
     }
 }

@@ -10,15 +10,13 @@ use chaos_kitty::{
     },
 };
 
+use super::pages;
 use crate::{
     args::{ActionCommand, Global},
     failure::Outcome,
     output::Output,
     session::Session,
 };
-
-/// Most actions asked for at a time; the rest follows page by page.
-const PAGE: usize = 500;
 
 pub(super) async fn run(command: ActionCommand, global: &Global, out: &Output) -> Outcome {
     let session = Session::open(global).await?;
@@ -36,7 +34,7 @@ pub(super) async fn run(command: ActionCommand, global: &Global, out: &Output) -
         }
         ActionCommand::Get { id } => {
             let action = session.answer(client.get_action(GetActionRequest { id })).await?;
-            out.action(&action)?;
+            out.view(&action)?;
             Ok(ExitCode::SUCCESS)
         }
         ActionCommand::Stop { id } => {
@@ -51,22 +49,16 @@ pub(super) async fn run(command: ActionCommand, global: &Global, out: &Output) -
 /// The newest actions up to a limit, as one answer.
 async fn newest(
     session: &Session,
-    mut request: ListActionsRequest,
+    request: ListActionsRequest,
     limit: usize,
 ) -> Result<ListActionsResponse, Problem> {
-    let mut whole = ListActionsResponse::default();
-    loop {
-        let wanted = (limit - whole.actions.len()).min(PAGE);
-        request.page_size = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let page = session.answer(session.client.clone().list_actions(request.clone())).await?;
-        whole.actions.extend(page.actions);
-        whole.actions.truncate(limit);
-        whole.next_page_token.clone_from(&page.next_page_token);
-        if page.next_page_token.is_empty() || whole.actions.len() == limit {
-            return Ok(whole);
-        }
-        request.page_token = page.next_page_token;
-    }
+    let (actions, next_page_token) = pages::first(limit, async |page_size, page_token| {
+        let request = ListActionsRequest { page_size, page_token, ..request.clone() };
+        let page = session.answer(session.client.clone().list_actions(request)).await?;
+        Ok((page.actions, page.next_page_token))
+    })
+    .await?;
+    Ok(ListActionsResponse { actions, next_page_token })
 }
 
 /// Whether nothing of it is in force any more.

@@ -1,5 +1,5 @@
-//! What goes on while actions run: a bar for each on a terminal, a line for each change otherwise. Talk, so it
-//! all goes to standard error.
+//! What goes on while actions or experiments run: a bar for each on a terminal, a line for each change
+//! otherwise. Talk, so it all goes to standard error.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,22 @@ use super::{
     text::{printable, std},
 };
 
-/// Shows how actions come along.
+/// What goes from state to state until it is over.
+pub(crate) trait Course {
+    fn id(&self) -> &str;
+    /// Where it is: another word than the last one is told.
+    fn step(&self) -> String;
+    /// What is done to its target is in force.
+    fn is_in_force(&self) -> bool;
+    /// Nothing more is heard of it.
+    fn is_over(&self) -> bool;
+    /// How long it is in force at the most.
+    fn length(&self) -> Duration;
+    /// All that is to be said of it now, in one line.
+    fn line(&self) -> String;
+}
+
+/// Shows how actions or experiments come along.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: Option<MultiProgress>,
@@ -25,9 +40,9 @@ pub(crate) struct Progress {
 
 #[derive(Debug)]
 struct Shown {
-    state: State,
+    step: String,
     started: Option<Instant>,
-    duration: Duration,
+    length: Duration,
     bar: Option<ProgressBar>,
 }
 
@@ -36,21 +51,21 @@ impl Progress {
         Self { bars: live.then(MultiProgress::new), shown: HashMap::new() }
     }
 
-    /// Takes in what was heard of an action.
-    pub(crate) fn update(&mut self, status: &ActionStatus) {
+    /// Takes in what was heard of one.
+    pub(crate) fn update(&mut self, news: &impl Course) {
         let shown =
-            self.shown.entry(status.id.clone()).or_insert_with(|| Shown::of(status, self.bars.as_ref()));
-        let state = status.state();
-        let changed = shown.state != state;
-        shown.state = state;
-        if state == State::Started && shown.started.is_none() {
+            self.shown.entry(news.id().to_owned()).or_insert_with(|| Shown::of(news, self.bars.as_ref()));
+        let step = news.step();
+        let changed = shown.step != step;
+        shown.step = step;
+        if news.is_in_force() && shown.started.is_none() {
             shown.started = Some(Instant::now());
         }
         match &shown.bar {
-            Some(bar) if is_over(state) => bar.finish_with_message(line(status)),
-            Some(bar) => bar.set_message(line(status)),
+            Some(bar) if news.is_over() => bar.finish_with_message(news.line()),
+            Some(bar) => bar.set_message(news.line()),
             None if changed => {
-                let _closed = writeln!(anstream::stderr(), "{}", line(status));
+                let _closed = writeln!(anstream::stderr(), "{}", news.line());
             }
             None => {}
         }
@@ -62,7 +77,7 @@ impl Progress {
             if let (Some(bar), Some(started)) = (&shown.bar, shown.started)
                 && !bar.is_finished()
             {
-                let held = started.elapsed().min(shown.duration);
+                let held = started.elapsed().min(shown.length);
                 bar.set_position(u64::try_from(held.as_millis()).unwrap_or(u64::MAX));
             }
         }
@@ -88,12 +103,10 @@ impl Progress {
 }
 
 impl Shown {
-    fn of(status: &ActionStatus, bars: Option<&MultiProgress>) -> Self {
-        let duration = status.action.as_ref().and_then(|action| action.duration.as_ref());
-        let duration = duration.map(std).unwrap_or_default();
-        let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let bar = bars.map(|bars| bars.add(ProgressBar::new(length).with_style(style(length))));
-        Self { state: State::Unspecified, started: None, duration, bar }
+    fn of(news: &impl Course, bars: Option<&MultiProgress>) -> Self {
+        let millis = u64::try_from(news.length().as_millis()).unwrap_or(u64::MAX);
+        let bar = bars.map(|bars| bars.add(ProgressBar::new(millis).with_style(style(millis))));
+        Self { step: String::new(), started: None, length: news.length(), bar }
     }
 }
 
@@ -104,25 +117,40 @@ fn style(length: u64) -> ProgressStyle {
     style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
-/// Whether nothing more is heard of an action in this state.
-fn is_over(state: State) -> bool {
-    matches!(state, State::Reverted | State::Done | State::Failed | State::Refused | State::Stuck)
-}
-
-fn line(status: &ActionStatus) -> String {
-    let state = status.state();
-    let style = tone_of(state).style();
-    let name = state.as_str_name();
-    let mut line = format!(
-        "{style}{name}{style:#} {} on {}",
-        describe(status.action.as_ref()),
-        printable(target_of(status))
-    );
-    for detail in [end_of(status), figures(status.result.as_ref())] {
-        if !detail.is_empty() {
-            line.push_str(", ");
-            line.push_str(&detail);
-        }
+impl Course for ActionStatus {
+    fn id(&self) -> &str {
+        &self.id
     }
-    line
+
+    fn step(&self) -> String {
+        self.state().as_str_name().to_owned()
+    }
+
+    fn is_in_force(&self) -> bool {
+        self.state() == State::Started
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state(), State::Reverted | State::Done | State::Failed | State::Refused | State::Stuck)
+    }
+
+    fn length(&self) -> Duration {
+        let duration = self.action.as_ref().and_then(|action| action.duration.as_ref());
+        duration.map(std).unwrap_or_default()
+    }
+
+    fn line(&self) -> String {
+        let state = self.state();
+        let style = tone_of(state).style();
+        let name = state.as_str_name();
+        let what = describe(self.action.as_ref());
+        let mut line = format!("{style}{name}{style:#} {what} on {}", printable(target_of(self)));
+        for detail in [end_of(self), figures(self.result.as_ref())] {
+            if !detail.is_empty() {
+                line.push_str(", ");
+                line.push_str(&detail);
+            }
+        }
+        line
+    }
 }

@@ -2,21 +2,45 @@
 
 use std::time::SystemTime;
 
-use chaos_kitty::v1::{ActionStatus, Event, Status, action_state::Name as State, evidence::Phase};
+use chaos_kitty::v1::{
+    ActionStatus, Event, Status, action_state::Name as State, admin_state::Name as Admin, event::level,
+    evidence::Phase,
+};
 
 use super::{
-    Cell, Tone, describe, figures,
+    Cell, Tone, View, describe, figures,
     rows::{end_of, tone_of},
     table::{align, render as table},
     text::{ago, asked, coarse, printable, seconds_since, time},
 };
 
-fn field(name: &str, value: impl Into<Cell>) -> Vec<Cell> {
+impl View for Status {
+    fn view(&self, now: SystemTime) -> String {
+        render(self, now)
+    }
+
+    fn name(&self) -> String {
+        self.server_id.clone()
+    }
+}
+
+impl View for ActionStatus {
+    fn view(&self, _now: SystemTime) -> String {
+        render_action(self)
+    }
+
+    fn name(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// A line of a view: what it is, and its value.
+pub(super) fn field(name: &str, value: impl Into<Cell>) -> Vec<Cell> {
     vec![Cell::new(name, Tone::Dim), value.into()]
 }
 
 /// What the control plane is and does at this moment.
-pub(super) fn render(status: &Status, now: SystemTime) -> String {
+fn render(status: &Status, now: SystemTime) -> String {
     let state = if status.halted {
         let since = ago(status.halted_at.as_ref(), now);
         Cell::new(format!("HALTED {since}: nothing is admitted until `kittyctl resume`"), Tone::Bad)
@@ -28,6 +52,7 @@ pub(super) fn render(status: &Status, now: SystemTime) -> String {
     let losses: Vec<String> = status.losses.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let mut fields = vec![
         field("state", state),
+        field("admin", admin_cell(status.admin_state())),
         field("server", format!("kittyd {}, up {up}, lease {lease}, epoch {}", status.version, status.epoch)),
         field("listening", status.listening.join(", ")),
         field(
@@ -47,6 +72,7 @@ pub(super) fn render(status: &Status, now: SystemTime) -> String {
         );
         field("operation", figures)
     }));
+    fields.push(field("experiments", experiments(status.experiments)));
     if !losses.is_empty() {
         fields.push(field("losses", losses.join(", ")));
     }
@@ -68,6 +94,24 @@ pub(super) fn render(status: &Status, now: SystemTime) -> String {
         text.push_str(&table(&active, now));
     }
     text
+}
+
+/// An administrative state; any but STARTED holds something back.
+pub(super) fn admin_cell(state: Admin) -> Cell {
+    let tone = match state {
+        Admin::Started => Tone::Good,
+        Admin::Starting | Admin::Drain | Admin::Paused => Tone::Busy,
+        Admin::Abort => Tone::Bad,
+    };
+    Cell::new(state.as_str_name(), tone)
+}
+
+fn experiments(count: u32) -> Cell {
+    match count {
+        0 => "none".into(),
+        1 => "1 is not over".into(),
+        count => format!("{count} are not over").into(),
+    }
 }
 
 /// What needs a person comes first, then what nothing is known of.
@@ -97,7 +141,7 @@ fn faults(active: &[ActionStatus]) -> Cell {
 }
 
 /// An action with all that is known of it.
-pub(super) fn render_action(action: &ActionStatus) -> String {
+fn render_action(action: &ActionStatus) -> String {
     let state = Cell::new(action.state().as_str_name(), tone_of(action.state()));
     let mut fields = vec![
         field("id", &action.id),
@@ -129,5 +173,12 @@ pub(super) fn render_action(action: &ActionStatus) -> String {
 
 /// One line.
 pub(super) fn render_event(event: &Event) -> String {
-    format!("{}  {}\n", time(event.at.as_ref()), printable(&event.message))
+    let style = match event.level() {
+        level::Name::Unspecified => Tone::Plain,
+        level::Name::Good => Tone::Good,
+        level::Name::Warn => Tone::Busy,
+        level::Name::Error => Tone::Bad,
+    }
+    .style();
+    format!("{}  {style}{}{style:#}\n", time(event.at.as_ref()), printable(&event.message))
 }

@@ -80,6 +80,17 @@ pub(crate) fn time(time: Option<&Timestamp>) -> String {
     time.map(|time| humantime::format_rfc3339_millis(time).to_string()).unwrap_or_default()
 }
 
+/// `2026-11-22T07:43:42.139495Z`, as suites are named; nothing for an unset time.
+pub(crate) fn moment(time: Option<&Timestamp>) -> String {
+    let time = time.and_then(system_time);
+    time.map(|time| humantime::format_rfc3339_micros(time).to_string()).unwrap_or_default()
+}
+
+/// From one time to another, if both are known.
+pub(crate) fn between(from: Option<&Timestamp>, to: Option<&Timestamp>) -> Option<Duration> {
+    to.and_then(system_time)?.duration_since(from.and_then(system_time)?).ok()
+}
+
 /// Seconds since a time, for display of what is up since then.
 pub(crate) fn seconds_since(time: Option<&Timestamp>, now: SystemTime) -> u64 {
     let then = time.and_then(system_time);

@@ -152,7 +152,7 @@ impl Experiments {
         let name = admin.state();
         if name != chaos_kitty::v1::admin_state::Name::Started {
             let message = format!("the administrative state {} takes no new experiment", name.as_str_name());
-            return Err(Problem::new(Code::NotAdmitted, message).hint("kittyctl admin set STARTED"));
+            return Err(Problem::new(Code::NotAdmitted, message).hint("kittyctl admin state STARTED"));
         }
         let active = self.count();
         if active > 0 && !self.settings.concurrent_suites {

@@ -92,7 +92,7 @@ impl Admin {
         }
         let state = now.state().as_str_name();
         Err(Problem::new(Code::NotAdmitted, format!("the administrative state {state} admits nothing new"))
-            .hint("kittyctl admin set STARTED"))
+            .hint("kittyctl admin state STARTED"))
     }
 
     fn state(&self) -> MutexGuard<'_, (Name, SystemTime)> {

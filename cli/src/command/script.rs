@@ -1,0 +1,31 @@
+//! `kittyctl script …`
+
+use std::process::ExitCode;
+
+use chaos_kitty::v1::{GetScriptRequest, ListScriptsRequest};
+
+use crate::{
+    args::{Format, Global, ScriptCommand},
+    failure::Outcome,
+    output::Output,
+    session::Session,
+};
+
+pub(super) async fn run(command: ScriptCommand, global: &Global, out: &Output) -> Outcome {
+    let session = Session::open(global).await?;
+    let mut client = session.client.clone();
+    match command {
+        ScriptCommand::List => {
+            let response = session.answer(client.list_scripts(ListScriptsRequest {})).await?;
+            out.list(&response, &response.scripts)?;
+        }
+        ScriptCommand::Show { name } => {
+            let script = session.answer(client.get_script(GetScriptRequest { name })).await?;
+            match out.format() {
+                Format::Table => out.content(&script.content)?,
+                _ => out.one(&script)?,
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
