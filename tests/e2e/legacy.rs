@@ -87,7 +87,7 @@ async fn the_document_of_its_manual_needs_its_platform() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_is_started_on_by_the_number_that_the_roster_shows() {
-    let mut place = Place::new("kitty-number", false, &[]).await;
+    let mut place = Place::new("kitty-number", false, &["--step-timeout", "2s"]).await;
     place.alone(2).await;
     let address = place.server.tcp().await;
     let platforms = get(&address, "/platform").await;
