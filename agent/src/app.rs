@@ -172,6 +172,7 @@ fn executor_settings(config: &Config, state: &State) -> Result<executor::Setting
         max_held: executor::Settings::MAX_HELD,
         policy: config.policy()?,
         journal: state.journal(),
+        steps: state.steps(),
         lock: Some(state.lock()),
         put_back: state.put_back().to_vec(),
     })

@@ -11,14 +11,18 @@ use chaos_kitty::{
     v1::ServerMessage,
 };
 use prost::Message;
-use tokio::{runtime::Runtime, sync::watch, time::Instant};
+use tokio::{
+    runtime::Runtime,
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Presence, Reports, Uplink,
     outbound::Outbound,
     relay::Relay,
-    session::{Session, welcome},
+    session::{STEPS, Session, welcome},
 };
 use crate::{
     executor::{Executor, Settings},
@@ -37,6 +41,7 @@ static EXECUTOR: LazyLock<(Runtime, Executor, Arc<Reports>)> = LazyLock::new(|| 
         policy: Policy::default(),
         journal: "/no/such".into(),
         lock: None,
+        steps: "/no/such".into(),
         put_back: Vec::new(),
     };
     let (executor, news) = runtime.block_on(async { Executor::new(settings, Box::new(|_| None)) });
@@ -86,6 +91,7 @@ fn take_all(uplink: &Uplink, input: &[u8]) -> usize {
         chunks: Vec::new().into_iter(),
         reported: 0,
         relayed: uplink.relay.opened(),
+        steps: mpsc::channel(STEPS),
         heard: now,
         moved: now,
     };

@@ -131,15 +131,22 @@ impl Bench {
         bench
     }
 
+    /// The next agent on the same state folder.
+    pub(super) async fn again(self) -> Self {
+        self.executor.shutdown().await;
+        Self::on(self.folder).await
+    }
+
     async fn of(folder: TempDir) -> Self {
         let subjects = Arc::new(Mutex::new(HashMap::<String, Arc<Subject>>::new()));
         let known = subjects.clone();
         let find = move |id: &str| known.lock().unwrap().get(id).cloned();
-        let journal = folder.path().join("journal");
+        let (journal, steps) = (folder.path().join("journal"), folder.path().join("steps"));
         let settings = Settings {
             guard: guard(),
             max_held: 3,
             journal,
+            steps,
             lock: None,
             policy: Policy::default(),
             put_back: vec![PUT_BACK.to_owned()],
