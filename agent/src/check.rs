@@ -46,7 +46,12 @@ fn findings(config: &Config) -> Vec<Finding> {
         find("state folder", writable_folder(&config.args.state_folder()), "any fault"),
         find("targets", targets(config), "being of use"),
         find("cgroup", cgroup(), "scripts; pausing a whole cgroup; faults within a target's limits"),
-        find("signals to other users' processes", capability(CAP_KILL, "CAP_KILL"), "delay, kill"),
+        find(
+            "a way into targets' namespaces",
+            capability(CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
+            "scripts and their commands in containers",
+        ),
+        find("signals to other users' processes", capability(CAP_KILL, "CAP_KILL"), "delay, kill, recycling"),
         find(
             "a look into other users' processes",
             capability(CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
@@ -130,6 +135,7 @@ fn own_path<'a>(text: &'a str, mark: &str) -> &'a str {
 const CAP_KILL: u32 = 5;
 const CAP_NET_ADMIN: u32 = 12;
 const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
 
 fn capability(number: u32, name: &str) -> Result<String, String> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;

@@ -144,7 +144,10 @@ impl fmt::Display for Undo {
             }
             Self::RemoveFile { path } => write!(f, "rm -f {}", path.display()),
             Self::RemoveCgroup { cgroup } => write!(f, "rmdir {}", cgroup.display()),
-            Self::Run { argv, .. } => f.write_str(&argv.join(" ")),
+            Self::Run { argv, .. } => {
+                let words: Vec<_> = argv.iter().map(|word| quoted(word)).collect();
+                f.write_str(&words.join(" "))
+            }
             Self::HttpUnix { socket, method, path } => {
                 write!(f, "curl --unix-socket {} -X {method} http://localhost{path}", socket.display())
             }
@@ -164,6 +167,15 @@ fn signal_all(processes: &[Process], signal: Signal) -> io::Result<()> {
 
 pub(crate) const fn done_if(done: bool) -> Progress {
     if done { Progress::Done } else { Progress::Again }
+}
+
+/// For a shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 fn pids(processes: &[Process]) -> String {

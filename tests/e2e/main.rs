@@ -28,6 +28,7 @@ mod python;
 mod relay;
 mod rest;
 mod restart;
+mod script;
 mod startup;
 mod stream;
 mod systemd;

@@ -18,8 +18,8 @@ fn python_shop(sandbox: &Sandbox, server: &str) -> Process {
     let mut generate = Command::new(&python);
     generate.args(["-m", "grpc_tools.protoc", "-I"]).arg(&protos);
     generate.args([format!("--python_out={out}"), format!("--grpc_python_out={out}")]);
-    let files = ["action", "agent", "chaos", "event", "fleet", "operation"];
-    generate.args(files.map(|name| protos.join(format!("chaoskitty/v1/{name}.proto"))));
+    let files = std::fs::read_dir(protos.join("chaoskitty/v1")).unwrap().map(|file| file.unwrap().path());
+    generate.args(files);
     let done = sandbox.finish(generate);
     assert_eq!(done.code, 0, "{done}");
 

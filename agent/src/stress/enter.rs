@@ -18,7 +18,7 @@ use chaos_kitty::{Code, script::interpreter};
 use rustix::{
     event::{PollFd, PollFlags, poll},
     fs::{MemfdFlags, memfd_create},
-    process::{Pid, PidfdFlags, pidfd_open},
+    process::{Pid, PidfdFlags, Signal, kill_current_process_group, pidfd_open},
 };
 
 use super::{
@@ -81,8 +81,9 @@ fn finish(mut child: Child) -> io::Result<ExitCode> {
     let mut watched = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
     while let Err(rustix::io::Errno::INTR) = poll(&mut watched, None) {}
     if watched[0].revents().is_empty() {
-        // Whoever began it is gone. Its whole cgroup is ended by the guard; this only spares the guard waiting.
-        child.kill()?;
+        // Whoever began it is gone. Its whole cgroup is ended by the guard; if that is gone too, what did not leave
+        // the process group ends here, with this process.
+        kill_current_process_group(Signal::KILL)?;
     }
     let status = child.wait()?;
     Said::Exited { code: status.code(), signal: status.signal() }.say()?;

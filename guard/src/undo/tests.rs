@@ -72,3 +72,10 @@ fn an_undo_survives_the_way_through_json() {
     let json = serde_json::to_string(&undo).unwrap();
     assert_eq!(serde_json::from_str::<Undo>(&json).unwrap(), undo);
 }
+
+#[test]
+fn a_program_is_shown_as_a_shell_takes_it() {
+    let argv = ["/bin/sh", "-c", "echo \"it's $HOME\"", ""].map(str::to_owned).into();
+    let shown = Undo::Run { argv, limit: Duration::from_secs(1) }.to_string();
+    assert_eq!(shown, r#"/bin/sh -c 'echo "it'\''s $HOME"' ''"#);
+}
