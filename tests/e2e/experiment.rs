@@ -221,7 +221,8 @@ async fn a_service_that_is_killed_and_started_again_by_its_supervisor_finishes_b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_does_not_die_of_the_signal_is_recycled_and_finishes() {
-    let mut place = Place::new("kitty-stuck", true, &["--experiment-maximum", "600ms"]).await;
+    let flags = ["--experiment-maximum", "600ms", "--self-healing-interval", "30s"];
+    let mut place = Place::new("kitty-stuck", true, &flags).await;
     place.deaf(2).await;
     let built = place.build(place.suite(&["killProcess"])).await.unwrap();
     let experiment = place.over(&built).await;

@@ -68,6 +68,31 @@ async fn a_finalizer_runs_also_when_the_server_is_killed_between_healthy_and_fin
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_at_self_healing_counts_also_when_the_server_is_killed_before_it_or_after_it() {
+    let flags = ["--lease", "2s", "--experiment-maximum", "600ms", "--self-healing-interval", "3s"];
+    for point in ["experiment-before-heal", "experiment-healed"] {
+        let mut place = Place::new("kitty-heal", true, &flags).await;
+        place.deaf(2).await;
+        place.restart_with(Some(point)).await;
+        let built = place.build(place.suite(&["killProcess"])).await.unwrap();
+        eventually(&format!("the server dies at {point}"), async || {
+            (!place.server.process.is_running()).then_some(())
+        })
+        .await;
+        place.restart_with(None).await;
+        let experiment = eventually("it is over", async || {
+            let experiment = place.get(&built.experiments[0].id).await;
+            is_over(&experiment).then_some(experiment)
+        })
+        .await;
+        assert_eq!(experiment.experiment_state(), State::Finished, "{experiment:?}");
+        // What was done is not done again; what was only announced counts, and the next attempt does it.
+        let attempts = if point == "experiment-healed" { 1 } else { 2 };
+        assert_eq!(experiment.self_healing_counter, attempts, "{point}: {experiment:?}");
+    }
+}
+
 /// A suite of three, two of which are held and one of which kills.
 async fn crash_at(number: usize, point: &str) {
     // An agent sees the processes of the whole host.

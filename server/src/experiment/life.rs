@@ -195,6 +195,8 @@ impl Life<'_> {
                     .hint("look at the target"),
             ),
             _ if self.seen.now < due && self.abort().is_none() => Next::Wait(Some(due)),
+            // Its agent may come back.
+            _ if self.seen.target == Presence::Away => Next::Wait(Some(due + REMEMBERED)),
             _ => self.act(Effect::Finalize),
         }
     }

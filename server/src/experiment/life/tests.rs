@@ -240,6 +240,8 @@ fn finalizing_waits_and_its_outcome_decides() {
     assert_eq!(becomes(&next_of(5, Some(Ok(())))), Some(State::Finished));
     assert_eq!(next_of(5, Some(Err(problem(Code::ConnectionLost)))), Next::Act(Effect::Finalize));
     assert_eq!(becomes(&next_of(5, Some(Err(problem(Code::HealingFailed))))), Some(State::Failed));
+    let away = Seen { fault: Fault::Over, target: Presence::Away, ..seen(5) };
+    assert!(matches!(next(&finalizing, &script(), &away), Next::Wait(_)), "its agent may come back");
     let forgotten = 5 + REMEMBERED.as_secs() + 1;
     assert!(matches!(next_of(forgotten, None), Next::Fail(problem) if problem.code == Code::OutcomeUnknown));
     let other = Seen { fault: Fault::Over, ..seen(0) };
