@@ -26,6 +26,9 @@ pub struct Header {
     pub finalize: Option<String>,
     /// `# Experiment type: …`: State, Resource or Network.
     pub experiment_type: ExperimentType,
+    /// `# Side: agent`: it runs in the agent's namespaces instead of the target's, for what can not be done from
+    /// inside; its commands too.
+    pub outside: bool,
     /// `# Minimum Duration: …`: seconds, before which nothing is concluded.
     pub minimum_duration: Option<Duration>,
     /// `# Maximum Duration: …`: seconds, after which it is healed.
@@ -66,7 +69,7 @@ impl Header {
             }
         };
         let mut dependencies = found.dependencies.unwrap_or_else(|| calls(&text));
-        dependencies.extend(interpreter(content).map(|(program, _)| program.to_owned()));
+        dependencies.extend(interpreters(content));
         let mut seen = BTreeSet::new();
         dependencies.retain(|program| seen.insert(program.clone()));
         Ok(Self {
@@ -75,6 +78,7 @@ impl Header {
             remedy,
             finalize: found.finalize,
             experiment_type: found.experiment_type.unwrap_or(DEFAULT_TYPE),
+            outside: found.outside.unwrap_or_default(),
             minimum_duration: found.minimum_duration,
             maximum_duration: found.maximum_duration,
         })
@@ -101,6 +105,7 @@ struct Found {
     self_healing: Option<(usize, String)>,
     finalize: Option<String>,
     experiment_type: Option<ExperimentType>,
+    outside: Option<bool>,
     minimum_duration: Option<Duration>,
     maximum_duration: Option<Duration>,
 }
@@ -122,6 +127,7 @@ impl Found {
             "Self healing" => once(&mut self.self_healing, key, (number, command(value)?)),
             "Finalize command" => once(&mut self.finalize, key, command(value)?),
             "Experiment type" => once(&mut self.experiment_type, key, experiment_type(&value)?),
+            "Side" => once(&mut self.outside, key, side(&value)?),
             "Minimum Duration" => once(&mut self.minimum_duration, key, seconds(&value)?),
             "Maximum Duration" => once(&mut self.maximum_duration, key, seconds(&value)?),
             _ => Ok(()),
@@ -147,6 +153,14 @@ fn experiment_type(value: &str) -> Result<ExperimentType, String> {
         .ok_or_else(|| format!("{value:?} is none of State, Resource and Network"))
 }
 
+fn side(value: &str) -> Result<bool, String> {
+    match value {
+        "agent" => Ok(true),
+        "target" => Ok(false),
+        _ => Err(format!("{value:?} is neither agent nor target")),
+    }
+}
+
 fn seconds(value: &str) -> Result<Duration, String> {
     match value.parse::<u32>() {
         Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds.into())),
@@ -160,11 +174,15 @@ fn list(value: &str) -> Vec<String> {
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
-/// Words at the beginning of a line that are no programs.
-const SHELL_WORDS: &[&str] = &[
-    "if", "then", "else", "elif", "fi", "case", "esac", "for", "while", "until", "do", "done", "in",
-    "function", "time", "select",
-];
+/// What a shell has itself, so that no program is needed for it.
+const SHELL_WORDS: &str = "if then else elif fi case esac for while until do done in function time select \
+    break continue eval exec exit export readonly return set shift times trap unset alias bg cd command echo false \
+    fc fg getopts hash jobs kill local printf pwd read test true type ulimit umask unalias wait";
+
+/// Whether every shell has that itself.
+pub fn is_of_the_shell(word: &str) -> bool {
+    SHELL_WORDS.split_whitespace().any(|own| own == word)
+}
 
 /// The programs that a script without a list of dependencies seems to need: the first word of each line, where it
 /// can be the name of one.
@@ -174,9 +192,18 @@ fn calls(text: &str) -> Vec<String> {
     let is_name = |word: &&str| {
         word.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
             && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-+./".contains(c))
-            && !SHELL_WORDS.contains(word)
+            && !is_of_the_shell(word)
     };
-    words.filter(is_name).map(str::to_owned).collect()
+    let is_own = |word: &&str| text.lines().any(|line| line.trim_start().starts_with(&format!("{word}()")));
+    words.filter(is_name).filter(|word| !is_own(word)).map(str::to_owned).collect()
+}
+
+/// The interpreter, and the program that it looks for where it is env(1).
+fn interpreters(content: &[u8]) -> Vec<String> {
+    let Some((program, option)) = interpreter(content) else { return Vec::new() };
+    let sought =
+        option.filter(|_| program.ends_with("/env")).and_then(|option| option.split_whitespace().next());
+    [program].into_iter().chain(sought).map(str::to_owned).collect()
 }
 
 /// What a `#!` line names: the program, and its one argument if there is any (execve(2)).
@@ -209,6 +236,7 @@ mod tests {
 # Self healing: rm -f /tmp/full; true
 # Finalize command: sync
 # Experiment type: Resource
+# Side: agent
 # Minimum Duration: 5
 # Maximum Duration: 60
 # nothing in particular
@@ -228,6 +256,7 @@ mod tests {
             }),
             finalize: Some("sync".to_owned()),
             experiment_type: ExperimentType::Resource,
+            outside: true,
             minimum_duration: Some(Duration::from_secs(5)),
             maximum_duration: Some(Duration::from_secs(60)),
         };
@@ -237,7 +266,7 @@ mod tests {
 
     #[test]
     fn without_a_header_it_is_for_cattle_and_its_first_words_are_its_needs() {
-        let text = "#!/bin/bash\n\nx=1\nwhile :; do\n  nohup sleep 1\n  done\nif [ $x ]; then\n} \nsleep 2\n./own x\n";
+        let text = "#!/bin/bash\n\nbomb() { bomb; }\nbomb\nx=1\nwhile :; do\n  nohup sleep 1\n  done\nif [ $x ]; then\n} \nsleep 2\n./own x\n";
         let header = Header::parse("x.sh", text.as_bytes()).unwrap();
         assert_eq!(header.dependencies, ["nohup", "sleep", "/bin/bash"]);
         assert!(header.is_cattle_only());
@@ -250,6 +279,7 @@ mod tests {
             ("#!/bin/sh\n# Health check: true\n", 2, "no self healing"),
             ("#!/bin/sh\n#\n# Self healing: true\n", 3, "no health check"),
             ("# Experiment type: Chaos\n", 1, "none of State"),
+            ("# Side: mine\n", 1, "neither"),
             ("# Minimum Duration: 1m\n", 1, "seconds"),
             ("# Maximum Duration: 0\n", 1, "seconds"),
             ("# Finalize command: a\n# Finalize command: b\n", 2, "already"),
@@ -261,6 +291,12 @@ mod tests {
             let place = format!("script bad.sh, line {line}: ");
             assert!(problem.message.starts_with(&place) && problem.message.contains(what), "{problem}");
         }
+    }
+
+    #[test]
+    fn what_env_looks_for_is_needed_too() {
+        let header = Header::parse("x.py", b"#!/usr/bin/env python3\n# Dependencies: ip\n").unwrap();
+        assert_eq!(header.dependencies, ["ip", "/usr/bin/env", "python3"]);
     }
 
     #[test]

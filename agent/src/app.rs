@@ -170,6 +170,7 @@ fn executor_settings(config: &Config, state: &State) -> Result<executor::Setting
         max_held: executor::Settings::MAX_HELD,
         policy: config.policy()?,
         journal: state.journal(),
+        steps: state.steps(),
         lock: Some(state.lock()),
     })
 }

@@ -73,6 +73,11 @@ impl State {
         self.folder.join("journal")
     }
 
+    /// The file that remembers steps of experiments.
+    pub(crate) fn steps(&self) -> PathBuf {
+        self.folder.join("steps")
+    }
+
     /// The agent's id: the given one, else that of last time, else one made of the host's name. It is kept.
     ///
     /// # Errors

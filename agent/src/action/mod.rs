@@ -8,6 +8,7 @@ mod hotspot;
 mod hsperf;
 mod kill;
 mod memory;
+mod needs;
 mod script;
 mod scripts;
 

@@ -1,18 +1,19 @@
-//! A script: it runs inside the target's namespaces, in a cgroup of its own that is ended as a whole.
+//! A script: it runs inside the target's namespaces, in a cgroup of its own that is ended as a whole; then its header's
+//! commands put back what it did.
 
 use std::{
-    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use bytes::Bytes;
 use chaos_kitty::{
     Code, Problem,
-    v1::{self, ScriptResult, action_result, evidence::Phase},
+    script::Header,
+    v1::{self, ScriptResult, action_result, evidence::Phase, experiment_type::Name as ExperimentType},
 };
 use chaos_kitty_guard::{CgroupVersion, Process, Undo, hooks, message::Reverted};
 use futures_util::future::FutureExt;
@@ -21,18 +22,21 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Arm, Fault, Prepared, Resource, Scripts, Step, evidence, hold_of};
+use super::{Arm, Fault, Prepared, Resource, Scripts, Step, evidence, hold_of, needs};
 use crate::{
-    host::{
-        cgroup::Cgroup,
-        membership::{self, Membership},
-    },
+    host::cgroup::Cgroup,
     platform::Subject,
-    stress::spawn::{Said, Stressor},
+    stress::{
+        command,
+        output::Tail,
+        place::Place,
+        room,
+        spawn::{Said, Stressor},
+    },
 };
 
-/// How much of its output is kept.
-const OUTPUT_BYTES: usize = 4096;
+/// Longest time for one try of a command that puts it back.
+const UNDO_LIMIT: Duration = Duration::from_secs(30);
 
 /// How often a script's processes are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(500);
@@ -45,6 +49,7 @@ const LAST_OUTPUT: Duration = Duration::from_secs(1);
 pub(super) struct Script {
     order: v1::RunScript,
     content: Bytes,
+    header: Header,
     hold: Duration,
     target: Option<Process>,
     runner: Option<Stressor>,
@@ -62,8 +67,14 @@ impl Script {
         subject: &Subject,
         scripts: &Scripts,
     ) -> Result<Self, Problem> {
+        let content = scripts.content(&order.name, &order.hash)?;
+        let header = Header::parse(&order.name, &content)?;
+        if header.is_cattle_only() && !subject.target.cattle {
+            return Err(for_cattle(&order.name, &subject.target));
+        }
         Ok(Self {
-            content: scripts.content(&order.name, &order.hash)?,
+            content,
+            header,
             order: order.clone(),
             hold: hold_of(action),
             target: subject.main,
@@ -77,23 +88,49 @@ impl Script {
     }
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
-        let parent = parent(self.target)?;
+        let gone = |error: io::Error| {
+            Problem::new(Code::TargetGone, format!("looking at where the script is to run: {error}"))
+        };
+        let place = Place::of(self.target, self.header.outside).map_err(gone)?;
+        let name = &self.order.name;
+        if self.header.experiment_type == ExperimentType::Network && !place.is_apart("net") {
+            return Err(of_the_network(name));
+        }
+        let inside =
+            self.target.filter(|_| !self.header.outside).map_or(std::process::id(), |target| target.pid);
+        self.figures.missing = needs::missing(inside, &self.header.dependencies).map_err(gone)?;
+        if !self.figures.missing.is_empty() {
+            return Err(lacks(name, &self.figures.missing));
+        }
+        let parent = room::below(self.target)?;
         super::not_frozen(&parent)?;
-        let target = self.target.map_or(0, |target| target.pid);
-        let mut arguments = vec!["enter".to_owned(), target.to_string(), self.order.name.clone()];
+        let mut arguments = vec!["enter".to_owned(), place.text().map_err(Problem::internal)?, name.clone()];
         arguments.extend(self.order.arguments.iter().cloned());
         let runner = Stressor::spawn(&arguments, Stdio::piped())?;
         let Process { pid, start_time } = runner.process();
         let version = parent.version;
         let folder = parent.folder.join(format!("kitty-script-{pid}-{start_time}"));
-        let undos = vec![
-            Undo::EndCgroup { cgroup: folder.clone(), version },
-            Undo::RemoveCgroup { cgroup: folder.clone() },
-        ];
         self.cgroup = Cgroup { folder, version };
         self.runner = Some(runner);
         let before = vec![evidence(Phase::Before, "cgroup", self.cgroup.folder.display())];
-        Ok(Prepared { undos, evidence: before, ..Prepared::default() })
+        Ok(Prepared { undos: self.undos(&place)?, evidence: before, ..Prepared::default() })
+    }
+
+    /// Its cgroup ends, then its self healing command runs, then its finalize command. Without self healing, what
+    /// recreates the target undoes it.
+    fn undos(&self, place: &Place) -> Result<Vec<Undo>, Problem> {
+        let Cgroup { folder, version } = self.cgroup.clone();
+        let mut undos =
+            vec![Undo::EndCgroup { cgroup: folder.clone(), version }, Undo::RemoveCgroup { cgroup: folder }];
+        let healing = self.header.remedy.as_ref().map(|remedy| &remedy.self_healing);
+        if healing.is_none() {
+            undos.push(Undo::EndProcesses { processes: self.target.into_iter().collect() });
+        }
+        for text in healing.into_iter().chain(&self.header.finalize) {
+            let argv = command::argv(place, UNDO_LIMIT, &command::shell(text)).map_err(Problem::internal)?;
+            undos.push(Undo::Run { argv, limit: UNDO_LIMIT + command::GRACE });
+        }
+        Ok(undos)
     }
 
     async fn start(&mut self) -> Result<Duration, Problem> {
@@ -192,31 +229,24 @@ impl Fault for Script {
     }
 }
 
-/// The cgroup below which a script's own is made. Version 2 can end a cgroup in one step, so it comes first: below
-/// the target's, whose limits then count, or beside the agent's for a host. The freezer of version 1 can do it in
-/// three; it sets no limits, and is below the agent's own, since a pause of the target would keep from ending what
-/// is below the target's.
-fn parent(target: Option<Process>) -> Result<Cgroup, Problem> {
-    let agent = std::process::id();
-    let pid = target.map_or(agent, |target| target.pid);
-    let of = |pid| {
-        membership::of(pid)
-            .map_err(|error| Problem::new(Code::TargetGone, format!("the cgroups of process {pid}: {error}")))
-    };
-    let beside = |membership: &Membership| match membership.folder.parent() {
-        Some(above) if target.is_none() && above.starts_with(&membership.root) => above.to_owned(),
-        _ => membership.folder.clone(),
-    };
-    let theirs = of(pid)?.into_iter().filter(|one| one.version == CgroupVersion::V2);
-    let theirs = theirs.map(|one| Cgroup { folder: beside(&one), version: one.version });
-    let ours =
-        of(agent)?.into_iter().filter(|one| one.version == CgroupVersion::V1 && one.controls("freezer"));
-    let ours = ours.map(|one| Cgroup { folder: one.folder, version: one.version });
-    let writable = |place: &Cgroup| rustix::fs::access(&place.folder, rustix::fs::Access::WRITE_OK).is_ok();
-    theirs.chain(ours).find(writable).ok_or_else(|| {
-        Problem::new(Code::Unsupported, "no cgroup of the target is writable, so a script could not be ended")
-            .hint("run the agent as root, or with Delegate=yes for its own host's scripts")
-    })
+/// What is needed and not there.
+fn lacks(name: &str, missing: &[String]) -> Problem {
+    let what = format!("{name} needs what its target does not have: {}", missing.join(", "));
+    Problem::new(Code::MissingDependency, what).hint("install it there, or choose another script")
+}
+
+/// A script that would cut off the agent too.
+fn of_the_network(name: &str) -> Problem {
+    let what = format!("{name} is of kind NETWORK, and its target shares the network namespace of the agent");
+    Problem::new(Code::Unsupported, what)
+        .hint("choose a target with a network of its own, such as a container")
+}
+
+/// Neither a command puts it back, nor does anybody recreate what it spoils.
+fn for_cattle(name: &str, target: &v1::Target) -> Problem {
+    let what = format!("{name} has no self healing, and nothing recreates {} when it dies", target.id);
+    Problem::new(Code::NotCattle, what)
+        .hint("choose cattle, or a script with a health check and self healing")
 }
 
 /// How many processes are in a cgroup and below it; none where it is gone.
@@ -231,38 +261,21 @@ fn no_cgroup(cgroup: &Path, error: &io::Error) -> Problem {
 
 /// The end of what a script says.
 #[derive(Clone, Debug, Default)]
-struct Output(Arc<Mutex<VecDeque<u8>>>);
+struct Output(Arc<Mutex<Tail>>);
 
 impl Output {
     async fn drain(self, mut from: impl AsyncRead + Unpin) {
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = from.read(&mut buffer).await {
-            self.keep(&buffer[..length]);
+            self.tail().keep(&buffer[..length]);
         }
     }
 
-    fn keep(&self, bytes: &[u8]) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.extend(bytes);
-        let excess = kept.len().saturating_sub(OUTPUT_BYTES);
-        kept.drain(..excess);
-    }
-
     fn text(&self) -> String {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(kept.make_contiguous()).into_owned()
+        self.tail().text()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_end_of_the_output_is_kept() {
-        let output = Output::default();
-        (0..1000).for_each(|n| output.keep(format!("line {n}\n").as_bytes()));
-        let text = output.text();
-        assert!(text.len() == OUTPUT_BYTES && text.ends_with("line 999\n"));
+    fn tail(&self) -> MutexGuard<'_, Tail> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

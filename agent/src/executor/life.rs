@@ -40,7 +40,7 @@ pub(super) async fn live(shared: Arc<Shared>, order: StartAction, admitted: Admi
     let Admitted { mut fault, subject, journal, duration, begin_by } = admitted;
     let mut life = Life { shared: &shared, order: &order, begin_by, evidence: Vec::new(), stop };
     let last = match life.prepare(fault.as_mut(), &subject).await {
-        Err(problem) => report::refused(&order, problem),
+        Err(problem) => life.refused(fault.as_ref(), problem),
         Ok(_) if fault.resource().is_none() => life.act(fault.as_mut()).await,
         Ok(prepared) => life.record_and_hold(fault.as_mut(), prepared, &subject, duration, journal).await,
     };
@@ -268,6 +268,13 @@ impl Life<'_> {
             remaining: remaining.map(|deadline| deadline.saturating_sub(boot_time()).into()),
             ..report::of(self.order, state)
         }
+    }
+
+    /// Nothing was done.
+    fn refused(&self, fault: &dyn Fault, problem: Problem) -> ActionReport {
+        let lacking = problem.code == Code::MissingDependency;
+        let result = fault.figures().filter(|_| lacking).map(|kind| v1::ActionResult { kind: Some(kind) });
+        ActionReport { result, ..report::refused(self.order, problem) }
     }
 
     fn troubled(&self, state: State, fault: &dyn Fault, problem: Problem) -> ActionReport {

@@ -12,6 +12,7 @@ mod protected;
 mod recorded;
 pub(crate) mod recovery;
 mod report;
+pub(crate) mod step;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use claims::Claims;
 use guard::Link;
 use memory::Memory;
 use report::Reports;
+use step::Steps;
 
 /// Reports that may wait for the uplink.
 const REPORTS: usize = 1024;
@@ -52,6 +54,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The journal's folder.
     pub journal: PathBuf,
+    /// The file that remembers steps of experiments.
+    pub steps: PathBuf,
     /// The lock on the state folder; the guard holds it too, until everything is put back.
     pub lock: Option<Arc<File>>,
 }
@@ -83,6 +87,7 @@ struct Shared {
     find: Box<FindTarget>,
     link: Link,
     reports: Reports,
+    steps: Steps,
     state: Mutex<State>,
     /// How many actions are not over.
     live: watch::Sender<usize>,
@@ -122,8 +127,9 @@ impl Executor {
     pub fn new(settings: Settings, find: Box<FindTarget>) -> (Self, mpsc::Receiver<v1::ActionReport>) {
         let (reports, receiver) = Reports::new(REPORTS);
         let link = Link::start(settings.guard.clone(), settings.lock.clone());
+        let steps = Steps::open(settings.steps.clone());
         let state = Mutex::new(State::new());
-        let shared = Shared { settings, find, link, reports, state, live: watch::Sender::new(0) };
+        let shared = Shared { settings, find, link, reports, steps, state, live: watch::Sender::new(0) };
         (Self { shared: Arc::new(shared) }, receiver)
     }
 

@@ -5,3 +5,4 @@ mod cgroups;
 mod ends;
 mod left;
 mod orders;
+mod steps;

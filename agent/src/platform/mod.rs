@@ -5,6 +5,7 @@
 
 pub mod host;
 pub mod process;
+pub mod recycle;
 pub mod support;
 
 use std::{collections::BTreeMap, sync::Arc};

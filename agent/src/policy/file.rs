@@ -48,8 +48,9 @@ impl FromStr for Policy {
 
     fn from_str(text: &str) -> Result<Self, toml::de::Error> {
         toml::from_str::<File>(text).map(|file| Self {
-            allow: file.allow.map(|words| words.into_iter().map(|word| word.0).collect()),
-            deny: file.deny.into_iter().map(|word| word.0).collect(),
+            commands: names_commands(file.allow.as_deref()) && !names_commands(Some(&file.deny)),
+            allow: file.allow.map(actions),
+            deny: actions(file.deny),
             protect: file.protect.into_iter().map(|pattern| pattern.0).collect(),
             max_duration: file.max_duration.map(|duration| duration.0),
             max_memory: file.max_memory.map(|size| size.0),
@@ -114,9 +115,23 @@ macro_rules! written {
     };
 }
 
-written!(Word(Name), |text| {
+/// `None`: programs of the host, as probes.
+type Named = Option<Name>;
+
+fn actions(words: Vec<Word>) -> BTreeSet<Name> {
+    words.into_iter().filter_map(|word| word.0).collect()
+}
+
+fn names_commands(words: Option<&[Word]>) -> bool {
+    words.is_some_and(|words| words.iter().any(|word| word.0.is_none()))
+}
+
+written!(Word(Named), |text| {
+    if text.eq_ignore_ascii_case("command") {
+        return Ok(None);
+    }
     let known = Name::from_str_name(&text.to_ascii_uppercase()).filter(|name| *name != Name::Unspecified);
-    known.ok_or_else(|| "write delay, kill, memory, cpu, gc, error or script".to_owned())
+    known.map(Some).ok_or_else(|| "write delay, kill, memory, cpu, gc, error, script or command".to_owned())
 });
 written!(Glob(Pattern), str::parse);
 written!(Span(Duration), units::positive_duration);

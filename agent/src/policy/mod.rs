@@ -3,7 +3,7 @@
 //! A TOML file, every key optional:
 //!
 //! ```toml
-//! allow = ["delay", "cpu"]              # actions; absent: all
+//! allow = ["delay", "cpu"]              # actions; absent: all but command, which must be named
 //! deny = ["script"]                     # actions, whatever `allow` says
 //! protect = ["process/*/postgres*"]     # targets never to be touched, by id, name or group; `*` is any text
 //! max_duration = "10m"                  # of one fault
@@ -41,6 +41,8 @@ use quiet::Quiet;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
     allow: Option<BTreeSet<Name>>,
+    /// Programs of the host may be run as probes.
+    commands: bool,
     deny: BTreeSet<Name>,
     protect: Vec<Pattern>,
     max_duration: Option<Duration>,
@@ -71,7 +73,7 @@ impl Policy {
     /// [`Code::PolicyForbids`] naming the rule; [`Code::Protected`] for a protected target.
     pub fn check(&self, action: &v1::Action, target: &v1::Target, moment: Moment) -> Result<(), Problem> {
         let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
-        self.allows(kind)?;
+        self.allows(kind.name())?;
         self.leaves_alone(target)?;
         self.not_quiet(moment.now)?;
         if let Some(most) = self.max_faults
@@ -81,6 +83,29 @@ impl Policy {
         }
         self.short_enough(action)?;
         self.small_enough(kind, moment)
+    }
+
+    /// Whether what is done for an experiment besides its fault may be done to a target: recycling it is a kill, a
+    /// command of a script's header belongs to the script. It heals, so that quiet hours do not count.
+    ///
+    /// # Errors
+    /// As of [`Self::check`].
+    pub fn allows_on(&self, name: Name, target: &v1::Target) -> Result<(), Problem> {
+        self.allows(name)?;
+        self.leaves_alone(target)
+    }
+
+    /// Whether programs of the host may be run as probes of a target.
+    ///
+    /// # Errors
+    /// [`Code::PolicyForbids`]; [`Code::Protected`] for a protected target.
+    pub fn allows_commands(&self, target: &v1::Target) -> Result<(), Problem> {
+        if !self.commands {
+            return Err(forbids(
+                "the action command is not allowed, since `allow` does not name it".to_owned(),
+            ));
+        }
+        self.leaves_alone(target)
     }
 
     /// The actions that are forbidden altogether, for `kitty-agent check`.
@@ -102,9 +127,12 @@ impl Policy {
             self.min_free_memory.map(|least| format!("leaving less than {least} bytes of memory available")),
             self.max_faults.map(|most| format!("more than {most} faults at a time")),
         ];
+        let probes =
+            (!self.commands).then(|| "programs of this host as probes (allow names no command)".to_owned());
         lists
             .map(|(what, names)| format!("{what}: {}", names.join(", ")))
             .chain(ceilings.into_iter().flatten())
+            .chain(probes)
             .chain(self.quiet.iter().map(|quiet| format!("quiet hours: {quiet}")))
             .collect()
     }
@@ -113,8 +141,7 @@ impl Policy {
         self.deny.contains(&name) || self.allow.as_ref().is_some_and(|allow| !allow.contains(&name))
     }
 
-    fn allows(&self, kind: &Kind) -> Result<(), Problem> {
-        let name = kind.name();
+    fn allows(&self, name: Name) -> Result<(), Problem> {
         if self.forbids_action(name) {
             return Err(forbids(format!("the action {} is not allowed", name.word())));
         }

@@ -119,3 +119,23 @@ fn what_is_forbidden_is_told_in_a_sentence_each() {
         ]
     );
 }
+
+#[test]
+fn programs_of_the_host_are_run_only_where_the_policy_names_them() {
+    let allows = |text: &str| policy(text).allows_commands(&postgres()).map_err(|problem| problem.code);
+    for text in ["", "allow = ['delay']", "deny = ['command']", "allow = ['command']\ndeny = ['command']"] {
+        assert_eq!(allows(text), Err(Code::PolicyForbids), "{text}");
+    }
+    assert_eq!(allows("allow = ['command']"), Ok(()));
+    assert_eq!(allows("allow = ['command']\nprotect = ['*postgres*']"), Err(Code::Protected));
+    // It does not allow any action by that.
+    assert_eq!(refused("allow = ['command']", &delay(), MOMENT), Some(Code::PolicyForbids));
+}
+
+#[test]
+fn what_heals_is_subject_to_the_rules_on_actions_and_targets_alone() {
+    let allows = |text: &str| policy(text).allows_on(Name::Kill, &postgres()).map_err(|problem| problem.code);
+    assert_eq!(allows("[[quiet]]\nfrom = '00:00'\nto = '23:59'\nzone = 'UTC'"), Ok(()));
+    assert_eq!(allows("deny = ['kill']"), Err(Code::PolicyForbids));
+    assert_eq!(allows("protect = ['db']"), Err(Code::Protected));
+}

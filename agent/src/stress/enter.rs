@@ -1,93 +1,87 @@
-//! `stress enter PID NAME ARGUMENT…`: runs a script inside the namespaces of a process (PID 0: in this one's).
+//! What runs inside the namespaces of a target: `stress enter PLACE NAME ARGUMENT…` a script, `stress inside PLACE
+//! PROGRAM ARGUMENT…` a program. Both wait for their release first.
 //!
 //! The script's bytes come over the pipe after the release, and are handed to the interpreter of its `#!` line
 //! as an open file, so that nothing is written on the target and no shell sees a command line.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Write as _},
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd},
         unix::process::ExitStatusExt as _,
     },
     process::{Child, Command, ExitCode},
 };
 
-use chaos_kitty::Code;
-use chaos_kitty_guard::Process;
+use chaos_kitty::{Code, script::interpreter};
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat},
-    process::{Pid, PidfdFlags, chroot, fchdir, pidfd_open},
-    thread::{ThreadNameSpaceType, move_into_thread_name_spaces},
+    fs::{MemfdFlags, memfd_create},
+    process::{Pid, PidfdFlags, pidfd_open},
 };
 
-use super::{released, spawn::Said};
+use super::{
+    place::{Entered, Place},
+    released,
+    spawn::Said,
+};
 
-/// The variable that tells a script the target's main process, as the agent sees it.
-const TARGET_PID: &str = "KITTY_TARGET_PID";
-
-/// Namespaces by their names in `/proc/PID/ns`.
-const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
-    ("user", ThreadNameSpaceType::USER),
-    ("mnt", ThreadNameSpaceType::MOUNT),
-    ("uts", ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
-    ("ipc", ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
-    ("net", ThreadNameSpaceType::NETWORK),
-    ("pid", ThreadNameSpaceType::PROCESS_ID),
-    ("cgroup", ThreadNameSpaceType::CONTROL_GROUP),
-];
-
-pub(super) fn run(target: u32, name: &str, arguments: &[&str]) -> io::Result<ExitCode> {
+/// Runs the script that comes over the pipe.
+pub(super) fn script(place: &Place, name: &str, arguments: &[&str]) -> io::Result<ExitCode> {
     if released::wait()?.is_none() {
         return Ok(ExitCode::SUCCESS);
     }
     let script = receive()?;
     let Some((interpreter, option)) = interpreter(&script) else {
-        return failed(
-            Code::MissingDependency,
-            format!("{name}: its first line does not name an interpreter (#!)"),
-        );
+        let what = format!("{name}: its first line does not name an interpreter (#!)");
+        return failed(Code::MissingDependency, what);
     };
     // Inherited by the interpreter, hence without CLOEXEC.
     let file = memfd_create(c"kitty-script", MemfdFlags::empty())?;
     File::from(file.try_clone()?).write_all(&script)?;
+    let mut command = Command::new(interpreter);
+    command.args(option).arg(format!("/proc/self/fd/{}", file.as_raw_fd())).args(arguments);
+    run(place, command, &format!("{name}: its interpreter {interpreter}"))
+}
+
+/// Runs a program.
+pub(super) fn program(place: &Place, program: &str, arguments: &[&str]) -> io::Result<ExitCode> {
+    if released::wait()?.is_none() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut command = Command::new(program);
+    command.args(arguments);
+    run(place, command, program)
+}
+
+fn run(place: &Place, mut command: Command, what: &str) -> io::Result<ExitCode> {
     let null = File::open("/dev/null")?;
     let output = io::stderr().as_fd().try_clone_to_owned()?;
-    if target > 0 {
-        enter(target)?;
+    let environment = place.environment();
+    if place.enter()? == Entered::Gone {
+        return failed(Code::TargetGone, "the target is gone, and its namespaces too".to_owned());
     }
-    let spawned = Command::new(interpreter)
-        .args(option)
-        .arg(format!("/proc/self/fd/{}", file.as_raw_fd()))
-        .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env(TARGET_PID, target.to_string())
-        .stdin(null)
-        .stdout(output.try_clone()?)
-        .stderr(output)
-        .spawn();
+    let spawned =
+        command.env_clear().envs(environment).stdin(null).stdout(output.try_clone()?).stderr(output).spawn();
     match spawned {
         Ok(child) => {
             Said::Started.say()?;
-            finish(child, &file)
+            finish(child)
         }
-        Err(error) => {
-            failed(Code::MissingDependency, format!("{name}: its interpreter {interpreter}: {error}"))
-        }
+        Err(error) => failed(Code::MissingDependency, format!("{what}: {error}")),
     }
 }
 
-/// Waits for the script, or for the end of the pipe.
-fn finish(mut child: Child, _script: &OwnedFd) -> io::Result<ExitCode> {
+/// Waits for the program, or for the end of the pipe.
+fn finish(mut child: Child) -> io::Result<ExitCode> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pidfd = pidfd_open(pid.ok_or_else(|| io::Error::other("no pid"))?, PidfdFlags::empty())?;
     let stdin = io::stdin();
     let mut watched = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(&stdin, PollFlags::IN)];
     while let Err(rustix::io::Errno::INTR) = poll(&mut watched, None) {}
     if watched[0].revents().is_empty() {
-        // The agent is gone. The guard ends the script's whole cgroup; this only spares it waiting.
+        // Whoever began it is gone. Its whole cgroup is ended by the guard; this only spares the guard waiting.
         child.kill()?;
     }
     let status = child.wait()?;
@@ -110,55 +104,7 @@ fn receive() -> io::Result<Vec<u8>> {
     Ok(script)
 }
 
-/// Moves into every namespace of a process that is not this one's, and to its root.
-fn enter(target: u32) -> io::Result<()> {
-    let process = Process::now(target).ok_or_else(|| io::Error::other("the target is gone"))?;
-    let pidfd = process.open()?.ok_or_else(|| io::Error::other("the target is gone"))?;
-    let differs = |name: &str| -> io::Result<bool> {
-        Ok(fs::read_link(format!("/proc/{target}/ns/{name}"))?
-            != fs::read_link(format!("/proc/self/ns/{name}"))?)
-    };
-    let mut others = ThreadNameSpaceType::empty();
-    for (name, kind) in NAMESPACES {
-        if differs(name)? {
-            others |= kind;
-        }
-    }
-    let root = openat(CWD, format!("/proc/{target}/root"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    if !others.is_empty() {
-        move_into_thread_name_spaces(pidfd.as_fd(), others)?;
-    }
-    fchdir(&root)?;
-    let (here, there) = (rustix::fs::stat("/")?, rustix::fs::fstat(&root)?);
-    if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino) {
-        chroot(c".")?;
-    }
-    Ok(())
-}
-
-/// What a `#!` line names: the program, and its one argument if there is any (execve(2)).
-fn interpreter(script: &[u8]) -> Option<(&str, Option<&str>)> {
-    let line = script.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?.trim();
-    let (program, option) = line.split_once([' ', '\t']).map_or((line, None), |(a, b)| (a, Some(b.trim())));
-    program.starts_with('/').then_some((program, option))
-}
-
 fn failed(code: Code, message: String) -> io::Result<ExitCode> {
     Said::Failed { code: code.number(), message }.say()?;
     Ok(ExitCode::FAILURE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_line_names_the_interpreter() {
-        assert_eq!(interpreter(b"#!/bin/sh\nexit 0\n"), Some(("/bin/sh", None)));
-        assert_eq!(interpreter(b"#! /usr/bin/env  python3 \nx"), Some(("/usr/bin/env", Some("python3"))));
-        assert_eq!(interpreter(b"#!sh\n"), None);
-        assert_eq!(interpreter(b"echo hello\n"), None);
-        assert_eq!(interpreter(b""), None);
-    }
 }

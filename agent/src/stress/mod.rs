@@ -4,20 +4,26 @@
 //! released. It ends when its pipe does (the agent is gone), when its own time is over, or killed by the guard.
 
 pub mod board;
+pub(crate) mod command;
 mod cpu;
 mod enter;
 mod mapping;
 pub(crate) mod memory;
+pub(crate) mod output;
+pub(crate) mod place;
 mod released;
+pub(crate) mod room;
 pub mod spawn;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, time::Duration};
+
+use place::Place;
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "stress";
 
 /// A stressor that ends by itself gives the guard this much time to be the one that ends it.
-const GRACE: std::time::Duration = std::time::Duration::from_millis(500);
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs as a child program. `arguments` are those after `stress`. What it has to say goes to standard output
 /// as lines, what goes wrong to standard error.
@@ -33,10 +39,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             (Ok(threads), Ok(load)) => cpu::run(threads, load),
             _ => Err(usage()),
         },
-        ["enter", pid, name, rest @ ..] => match pid.parse() {
-            Ok(pid) => enter::run(pid, name, rest),
-            Err(_) => Err(usage()),
-        },
+        ["enter", place, name, rest @ ..] => {
+            Place::parse(place).and_then(|place| enter::script(&place, name, rest))
+        }
+        ["inside", place, program, rest @ ..] => {
+            Place::parse(place).and_then(|place| enter::program(&place, program, rest))
+        }
+        ["command", limit, place, argv @ ..] if !argv.is_empty() => {
+            match (limit.parse(), Place::parse(place)) {
+                (Ok(limit), Ok(place)) => command::run(Duration::from_millis(limit), &place, argv),
+                _ => Err(usage()),
+            }
+        }
         _ => Err(usage()),
     };
     outcome.unwrap_or_else(|error| {

@@ -32,9 +32,21 @@ pub fn use_program(path: PathBuf) {
     PROGRAM.get_or_init(|| path);
 }
 
-fn program() -> &'static PathBuf {
+pub(crate) fn program() -> &'static PathBuf {
     // The running program, also when its file was replaced meanwhile.
     PROGRAM.get_or_init(|| PathBuf::from("/proc/self/exe"))
+}
+
+/// The program under a name by which others find it, also when this process is gone.
+///
+/// # Errors
+/// It is not known.
+pub(crate) fn lasting_program() -> io::Result<String> {
+    /// What the kernel appends to the name of a file that was replaced meanwhile: by a newer one of the same name.
+    const REPLACED: &str = " (deleted)";
+    let path = PROGRAM.get().filter(|path| !path.starts_with("/proc")).cloned();
+    let path = path.map_or_else(std::env::current_exe, Ok)?.to_string_lossy().into_owned();
+    Ok(path.strip_suffix(REPLACED).map(str::to_owned).unwrap_or(path))
 }
 
 /// What a child says on its standard output, one JSON object a line.

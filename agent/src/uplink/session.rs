@@ -8,8 +8,8 @@ use chaos_kitty::{
     lease::{Lease, boot_time},
     limits, telemetry,
     v1::{
-        AgentMessage, Goodbye, LeaseRenewal, Pong, Refusal, ServerMessage, StartAction, TargetsChanged,
-        Welcome, agent_message::Kind as Up, server_message::Kind as Down,
+        AgentMessage, Goodbye, LeaseRenewal, Pong, Refusal, RunStep, ServerMessage, StartAction, StepResult,
+        TargetsChanged, Welcome, agent_message::Kind as Up, server_message::Kind as Down,
     },
 };
 use tokio::{
@@ -23,10 +23,13 @@ use super::{
     outbound::{Outbound, own, stalled},
     roster,
 };
-use crate::{platform::Roster, state::Seen};
+use crate::{executor::step, platform::Roster, state::Seen};
 
 /// A server that leaves a message unread for this long is left.
 const STALLED: Duration = Duration::from_secs(10);
+
+/// Answers to steps that may wait to be sent.
+const STEPS: usize = 128;
 
 /// When the agent stops: how long it waits for the server to take in its last reports.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -59,6 +62,8 @@ struct Session<'a> {
     /// The number of the last report sent.
     reported: u64,
     relayed: mpsc::Receiver<AgentMessage>,
+    /// Answers to this stream's steps.
+    steps: (mpsc::Sender<StepResult>, mpsc::Receiver<StepResult>),
     /// When the server last said something, and when it last made room for something bulky.
     heard: Instant,
     moved: Instant,
@@ -104,6 +109,7 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
         roster,
         reported,
         relayed: uplink.relay.opened(),
+        steps: mpsc::channel(STEPS),
         heard: now,
         moved: now,
     };
@@ -197,6 +203,10 @@ impl Session<'_> {
                     self.moved = Instant::now();
                     waiting = Some(message);
                 }
+                Some(result) = self.steps.1.recv(), if waiting.is_none() => {
+                    self.moved = Instant::now();
+                    waiting = Some(own(Up::Step(result)));
+                }
                 () = self.uplink.reports.news(), if waiting.is_none() => self.moved = Instant::now(),
                 Ok(()) = rosters.changed(), if waiting.is_none() => {
                     let roster = rosters.borrow_and_update().clone();
@@ -228,6 +238,7 @@ impl Session<'_> {
             Some(Down::Renewal(renewal)) => self.renewed(&renewal)?,
             Some(Down::Ping(ping)) => self.out.answer(Up::Pong(Pong { number: ping.number }))?,
             Some(Down::Start(order)) => self.start(order),
+            Some(Down::Step(order)) => self.step(order),
             Some(Down::Stop(stop)) if self.obeys("stop", stop.epoch) => executor.stop(&stop.action_id),
             Some(Down::RevertAll(order)) if self.obeys("revert all", order.epoch) => self.halt(),
             Some(Down::Unlatch(order)) if self.obeys("unlatch", order.epoch) => {
@@ -242,10 +253,7 @@ impl Session<'_> {
                 return Err(Problem::new(Code::ProtocolViolation, "a second Welcome on one stream").into());
             }
             // Stale orders; answers to calls, which agents do not make; kinds that only later versions know.
-            Some(
-                Down::Stop(_) | Down::RevertAll(_) | Down::Unlatch(_) | Down::Invoked(_) | Down::Step(_),
-            )
-            | None => {}
+            Some(Down::Stop(_) | Down::RevertAll(_) | Down::Unlatch(_) | Down::Invoked(_)) | None => {}
         }
         Ok(())
     }
@@ -277,6 +285,23 @@ impl Session<'_> {
             Err(problem) => {
                 tracing::warn!(action = order.action_id, %problem, "an order is refused");
                 self.uplink.executor.refuse(&order, problem);
+            }
+        }
+    }
+
+    /// A step may come late no more than an order to start something.
+    fn step(&mut self, order: RunStep) {
+        let start_within = order.start_within.and_then(|limit| limit.try_into().ok()).unwrap_or_default();
+        let obeyed = self.seen.borrow().obey(order.epoch);
+        match obeyed.and_then(|()| self.lease.ordered(order.answered, start_within, boot_time())) {
+            Ok(()) => {
+                self.uplink.executor.renew(self.lease.until());
+                self.uplink.executor.step(order, self.steps.0.clone());
+            }
+            Err(problem) => {
+                tracing::warn!(step = order.step_id, %problem, "a step is refused");
+                // Where there is no room the server does not hear, as if the step had been lost.
+                let _ = self.steps.0.try_send(step::failed(&order.step_id, problem));
             }
         }
     }

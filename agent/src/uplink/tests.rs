@@ -10,9 +10,9 @@ use chaos_kitty::{
     client::TlsFiles,
     endpoint::Endpoint,
     v1::{
-        ActionReport, AgentMessage, Hello, LeaseRenewal, Ping, ReportsTaken, RevertAll, StartAction, Unlatch,
-        action_state::Name as ActionState, agent_message::Kind as Up, agent_role::Name as Role,
-        server_message::Kind as Down,
+        ActionReport, AgentMessage, Hello, LeaseRenewal, Ping, ReportsTaken, RevertAll, RunStep,
+        ScriptContent, StartAction, Unlatch, action_state::Name as ActionState, agent_message::Kind as Up,
+        agent_role::Name as Role, run_step, server_message::Kind as Down,
     },
 };
 use tokio::time::timeout;
@@ -56,6 +56,38 @@ async fn an_agent_says_who_it_is_and_what_it_offers_and_answers_at_once() {
     assert!(matches!(root.hear("web-1").await, Up::Pong(pong) if pong.number == 3));
     root.say("web-1", Down::Renewal(LeaseRenewal { number: 1, answered: 0, epoch: EPOCH }));
     assert!(matches!(root.hear("web-1").await, Up::Renewal(answer) if answer.number == 1));
+}
+
+#[tokio::test]
+async fn a_step_is_answered_on_its_stream_and_refused_where_it_is_late_or_stale() {
+    let mut root = Root::new();
+    let node = node("web-1", &root.path);
+    root.attached("web-1").await;
+    let step = |id: &str, epoch, answered| {
+        Down::Step(RunStep {
+            step_id: id.to_owned(),
+            target_id: "process/web-1/nobody".to_owned(),
+            epoch,
+            answered,
+            start_within: Some(Duration::from_secs(5).into()),
+            kind: Some(run_step::Kind::Recycle(run_step::Recycle {})),
+            ..RunStep::default()
+        })
+    };
+    for (id, epoch, answered, code) in [
+        ("late", EPOCH, 99, Code::OrderTooLate),
+        ("stale", EPOCH - 1, 0, Code::StaleEpoch),
+        ("fresh", EPOCH, 0, Code::JournalUnavailable),
+    ] {
+        root.say("web-1", step(id, epoch, answered));
+        let is_step = |kind| if let Up::Step(result) = kind { Some(result) } else { None };
+        let result = root.hear_such("web-1", is_step).await;
+        assert_eq!((result.step_id.as_str(), result.problem.unwrap().code), (id, code.number()));
+    }
+    // A script that is not what it says ends the stream.
+    root.say("web-1", Down::Script(ScriptContent { hash: "0".repeat(64), ..ScriptContent::default() }));
+    root.attached("web-1").await;
+    drop(node);
 }
 
 #[tokio::test]

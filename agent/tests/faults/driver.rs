@@ -2,7 +2,7 @@
 
 use std::{
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{LazyLock, Mutex},
     time::{Duration, Instant},
@@ -79,8 +79,17 @@ pub(crate) fn action(kind: Kind, duration: Duration) -> v1::Action {
 
 static SCRIPTS: LazyLock<Mutex<Scripts>> = LazyLock::new(Mutex::default);
 
-/// The order to run a script of this content, which is handed over as the server does.
+/// The order to run a script of this content, which is handed over as the server does. It has nothing to put back but
+/// itself.
 pub(crate) fn script(content: &str, arguments: &[&str]) -> v1::RunScript {
+    const REMEDY: &str = "# Health check: true\n# Self healing: true\n";
+    let (first, rest) =
+        content.split_once('\n').filter(|_| content.starts_with("#!")).unwrap_or(("#", content));
+    script_as_it_is(&format!("{first}\n{REMEDY}{rest}"), arguments)
+}
+
+/// The order to run a script of exactly this content.
+pub(crate) fn script_as_it_is(content: &str, arguments: &[&str]) -> v1::RunScript {
     let (hash, content) = (hash(content.as_bytes()), content.as_bytes().to_vec().into());
     SCRIPTS.lock().unwrap().keep(v1::ScriptContent { hash: hash.clone(), content }).unwrap();
     let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
@@ -102,10 +111,15 @@ impl Arm for NoMore {
     }
 }
 
+/// Before anything of it was done.
+pub(crate) fn fault(action: &v1::Action, subject: &Subject) -> Result<Box<dyn Fault>, Problem> {
+    use_program(Path::new(env!("CARGO_BIN_EXE_kitty-agent")).to_owned());
+    fault_for(action, subject, &SCRIPTS.lock().unwrap())
+}
+
 /// Everything up to STARTED. What fails is put back.
 pub(crate) async fn start(action: &v1::Action, subject: &Subject) -> Result<Held, Problem> {
-    use_program(Path::new(env!("CARGO_BIN_EXE_kitty-agent")).to_owned());
-    let mut fault = fault_for(action, subject, &SCRIPTS.lock().unwrap())?;
+    let mut fault = fault(action, subject)?;
     let prepared = fault.prepare().await?;
     let mut held = Held { fault, undos: prepared.undos, evidence: prepared.evidence };
     held.fault.inject(&NoMore).await?;
@@ -137,6 +151,21 @@ impl Held {
         self.evidence.extend(after);
         self.figures()
     }
+}
+
+/// The cgroup of a script.
+pub(crate) fn cgroup(held: &Held) -> PathBuf {
+    let found = held.undos.iter().find_map(|undo| match undo {
+        Undo::EndCgroup { cgroup, .. } => Some(cgroup.clone()),
+        _ => None,
+    });
+    found.unwrap()
+}
+
+/// The processes in it.
+pub(crate) fn members(held: &Held) -> Vec<Process> {
+    let procs = std::fs::read_to_string(cgroup(held).join("cgroup.procs")).unwrap();
+    procs.lines().filter_map(|pid| Process::now(pid.parse().unwrap())).collect()
 }
 
 impl Drop for Held {

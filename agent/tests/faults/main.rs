@@ -12,7 +12,9 @@
 mod cgroup;
 mod cpu;
 mod driver;
+mod included;
 mod jvm;
 mod memory;
 mod script;
+mod step;
 mod together;

@@ -1,4 +1,8 @@
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use chaos_kitty::{
     Code,
@@ -11,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{
     cgroup::Cgroup,
-    driver::{self, Held, Target, action, eventually, host, start, subject},
+    driver::{self, Target, action, cgroup, eventually, host, members, start, subject},
 };
 
 fn script(content: &str, arguments: &[&str]) -> v1::Action {
@@ -23,19 +27,6 @@ fn figures(kind: action_result::Kind) -> ScriptResult {
         action_result::Kind::Script(figures) => figures,
         other => panic!("{other:?}"),
     }
-}
-
-fn cgroup(held: &Held) -> PathBuf {
-    let found = held.undos.iter().find_map(|undo| match undo {
-        Undo::EndCgroup { cgroup, .. } => Some(cgroup.clone()),
-        _ => None,
-    });
-    found.unwrap()
-}
-
-fn members(held: &Held) -> Vec<Process> {
-    let procs = std::fs::read_to_string(cgroup(held).join("cgroup.procs")).unwrap();
-    procs.lines().filter_map(|pid| Process::now(pid.parse().unwrap())).collect()
 }
 
 #[tokio::test]
@@ -86,7 +77,7 @@ async fn of_a_fork_bomb_nothing_is_left() {
     let text = "#!/bin/bash\nexec 2>/dev/null\nbomb() { bomb | bomb & }\nbomb\nwait\nsleep 600\n";
     let held = start(&script(text, &[&mark]), &target.subject()).await.unwrap();
     eventually("it has gone off", || marked(&mark) > 100);
-    let folder = self::cgroup(&held);
+    let folder = driver::cgroup(&held);
     held.revert().await;
     assert_eq!(marked(&mark), 0);
     assert!(!folder.exists() && !target.process().has_ended());
@@ -204,4 +195,102 @@ async fn only_the_end_of_a_long_output_is_kept() {
     held.fault.over().await.unwrap();
     let done = figures(held.revert().await);
     assert!(done.output.len() <= 4096 && done.output.ends_with("line 19999\n"));
+}
+
+/// A script that notes in a file what runs, and in which order.
+fn noting(file: &Path, header: &str) -> v1::Action {
+    let note = |what: &str| format!("echo {what} $KITTY_TARGET >>{}", file.display());
+    let header = header.replace("HEAL", &note("healed")).replace("FINALIZE", &note("finalized"));
+    let text = format!("#!/bin/sh\n{header}{}\nexec sleep 600\n", note("begun"));
+    action(Kind::Script(driver::script_as_it_is(&text, &[])), Duration::from_secs(60))
+}
+
+const REMEDIES: &str = "# Health check: true\n# Self healing: HEAL\n# Finalize command: FINALIZE\n";
+
+fn notes(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_is_put_back_by_its_cgroups_end_then_by_its_self_healing_then_by_its_finalize_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes");
+    let target = Target::sleeper();
+    let held = start(&noting(&file, REMEDIES), &target.subject()).await.unwrap();
+    eventually("it runs", || notes(&file) == ["begun"]);
+    let kinds: Vec<_> = held.undos.iter().map(|undo| (undo.is_local(), undo.outlives_a_boot())).collect();
+    assert_eq!(kinds, [(true, false), (true, false), (false, true), (false, true)]);
+    assert!(matches!(held.undos[0], Undo::EndCgroup { .. }));
+    held.revert().await;
+    // Whatever is put back twice stays put back: this harness does it again.
+    assert_eq!(notes(&file)[..3], ["begun", "healed", "finalized"]);
+    assert!(!target.process().has_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_put_back_in_the_targets_namespaces_also_when_the_target_has_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes");
+    // The mounts of the target: nobody else sees the file. A second process keeps them when the first has ended.
+    let setup = format!("mount -t tmpfs kitty {} && exec sleep 600", folder.path().display());
+    let target = Target::start(Command::new("unshare").args(["--mount", "sh", "-c", &setup]));
+    let pid = target.0.id().to_string();
+    eventually("the target sleeps", || name(target.process()) == "sleep");
+    let other = Target::start(Command::new("nsenter").args(["--target", &pid, "--mount", "sleep", "600"]));
+    let file_inside = PathBuf::from(format!("/proc/{}/root{}", other.0.id(), file.display()));
+    let held = start(&noting(&file, REMEDIES), &target.subject()).await.unwrap();
+    eventually("it runs", || notes(&file_inside) == ["begun"]);
+    drop(target);
+    held.revert().await;
+    assert_eq!(notes(&file_inside)[..3], ["begun", "healed", "finalized"]);
+    assert!(!file.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_gone_with_its_namespaces_counts_as_put_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes");
+    let target = Target::start(Command::new("unshare").args(["--mount", "sleep", "600"]));
+    eventually("the target sleeps", || name(target.process()) == "sleep");
+    let held = start(&noting(&file, REMEDIES), &target.subject()).await.unwrap();
+    eventually("it runs", || notes(&file) == ["begun"]);
+    drop(target);
+    held.revert().await;
+    assert_eq!(notes(&file), ["begun"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_self_healing_a_script_runs_on_cattle_only_and_is_put_back_by_a_successor() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = noting(&folder.path().join("notes"), "# Finalize command: FINALIZE\n");
+    let target = Target::sleeper();
+    let mut subject = target.subject();
+    for pet in [&subject, &host()] {
+        let refused = start(&script, pet).await.err().unwrap();
+        assert!(refused.code == Code::NotCattle && refused.message.contains(&pet.target.id), "{refused}");
+    }
+    subject.target.cattle = true;
+    let held = start(&script, &subject).await.unwrap();
+    held.revert().await;
+    assert!(target.process().has_ended());
+    assert_eq!(notes(&folder.path().join("notes")).last().unwrap(), "finalized");
+}
+
+#[tokio::test]
+async fn programs_that_a_script_needs_and_that_are_not_there_are_all_named() {
+    let text = "#!/bin/sh\n# Dependencies: sleep, kitty-no-such, kitty-neither\nexit 0\n";
+    let script = action(Kind::Script(driver::script(text, &[])), Duration::from_secs(60));
+    let mut fault = driver::fault(&script, &host()).unwrap();
+    let refused = fault.prepare().await.unwrap_err();
+    assert_eq!(refused.code, Code::MissingDependency);
+    assert!(refused.message.contains("kitty-no-such, kitty-neither"), "{refused}");
+    assert_eq!(figures(fault.figures().unwrap()).missing, ["kitty-no-such", "kitty-neither"]);
+}
+
+#[tokio::test]
+async fn a_script_that_was_not_handed_over_is_refused() {
+    let order = v1::RunScript { name: "unknown.sh".to_owned(), hash: "0".repeat(64), ..Default::default() };
+    let unknown = start(&action(Kind::Script(order), Duration::from_secs(60)), &host()).await.err().unwrap();
+    assert!(unknown.code == Code::NoSuchScript && unknown.message.contains("unknown.sh"), "{unknown}");
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `validate` | what a request may ask for (pure) |
 //! | `choose` | which targets of a selection are hit (pure) |
+//! | `missing` | programs that scripts did not find |
 //! | `script` | the collection of scripts |
 //! | `unleash` | from a request to orders |
 //! | `record` | what becomes of an action as reports come in (pure) |
@@ -16,6 +17,7 @@
 mod book;
 mod choose;
 mod invoke;
+mod missing;
 mod news;
 mod record;
 mod script;
@@ -31,7 +33,7 @@ use std::{
 
 use chaos_kitty::{
     Problem,
-    v1::{ActionStatus, ListActionsRequest, action_state::Name as State},
+    v1::{ActionStatus, ListActionsRequest, Target, action_state::Name as State},
 };
 use tokio::time::Instant;
 
@@ -42,6 +44,7 @@ use crate::{
     store::Store,
 };
 use book::{Book, Entry};
+use missing::Missing;
 
 pub use script::{Script, Scripts};
 pub use stop::HaltUpdates;
@@ -65,6 +68,7 @@ pub struct Actions {
     book: Book,
     longest: Duration,
     scripts: Arc<Scripts>,
+    missing: Missing,
     /// For tasks that outlive a call.
     this: Weak<Self>,
 }
@@ -87,6 +91,7 @@ impl Actions {
             bus,
             longest,
             scripts,
+            missing: Missing::default(),
             this: this.clone(),
         })
     }
@@ -137,6 +142,11 @@ impl Actions {
     /// The scripts that can be run.
     pub fn scripts(&self) -> &Scripts {
         &self.scripts
+    }
+
+    /// Programs that a script needed on this target, in this incarnation, and that were not there.
+    pub fn known_missing(&self, target: &Target) -> Vec<String> {
+        self.missing.on(target)
     }
 
     /// One action, newest news first.

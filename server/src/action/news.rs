@@ -52,6 +52,7 @@ impl Ledger for Actions {
         let Some(last) = reports.iter().map(|report| report.sequence).max() else { return };
         let changed = reports.iter().filter_map(|report| self.take_in(node, report));
         let over: Vec<_> = changed.filter(|status| is_over(status.state())).collect();
+        over.iter().for_each(|status| self.missing.learn(status));
         if over.is_empty() {
             return self.fleet.taken(node, last);
         }

@@ -24,7 +24,17 @@ macro_rules! included {
 }
 
 /// By name.
-const INCLUDED: &[(&str, &[u8])] = included!["cpuBurn.sh"];
+const INCLUDED: &[(&str, &[u8])] = included![
+    "burnIO.sh",
+    "cpuBurn.sh",
+    "dnsBlock.sh",
+    "fillDisk.sh",
+    "forkBomb.sh",
+    "memoryConsumer.sh",
+    "nullRoute.sh",
+    "starveRandomNumberGenerator.sh",
+    "terminateProcess.sh",
+];
 
 /// A script that can be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +72,7 @@ impl Script {
         let what =
             format!("{} has no self healing, and nothing recreates {} when it dies", self.name, target.name);
         Err(Problem::new(Code::NotCattle, what)
-            .hint("choose cattle, or a script with a health check and self healing: kittyctl script list"))
+            .hint("choose cattle, or a script with a health check and self healing"))
     }
 
     /// Of kind NETWORK.

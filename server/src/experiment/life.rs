@@ -9,17 +9,23 @@
 //! No experiment is over while its fault is in force: one that is to fail has its problem recorded, is reverted, and
 //! fails then.
 
+mod record;
+mod seen;
+#[cfg(test)]
+mod tests;
+
 use std::time::{Duration, SystemTime};
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
-    v1::{
-        Experiment, MethodParameters, admin_state::Name as Admin, experiment::Transition,
-        experiment_state::Name as State,
-    },
+    v1::{Experiment, admin_state::Name as Admin, experiment_state::Name as State},
 };
 
 use super::method::{Health, Method};
+use record::Times;
+
+pub(super) use record::{attempt, enter, is_over};
+pub(super) use seen::{Effect, Fault, Next, Presence, Remedy, Seen};
 
 /// How long a step that was begun is remembered by agents, with a margin: after that it is not asked for again.
 const REMEMBERED: Duration = Duration::from_secs(50 * 60);
@@ -27,120 +33,11 @@ const REMEMBERED: Duration = Duration::from_secs(50 * 60);
 /// What was created is not begun any more after this time: nobody expects it.
 const STALE: Duration = Duration::from_secs(3600);
 
-/// How the target is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// There, and its platform finds it well.
-    Well,
-    /// There, and not well.
-    Unwell,
-    /// Nothing is known of it.
-    Away,
-    /// This life of it is over.
-    Gone,
-}
-
-/// How its fault is.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Fault {
-    /// It was never ordered.
-    None,
-    /// On its way.
-    Coming,
-    InForce,
-    /// Nothing is heard of it; it is settled in time.
-    Unknown(Problem),
-    /// It can not be put back.
-    Stuck(Problem),
-    /// It took effect and is over.
-    Over,
-    /// It did not take effect, or broke off; nothing of it is in force.
-    Failed(Problem),
-}
-
-impl Fault {
-    /// Nothing of it is in force, or nothing more can be done about it.
-    const fn is_over(&self) -> bool {
-        matches!(self, Self::None | Self::Over | Self::Failed(_) | Self::Stuck(_))
-    }
-}
-
-/// Everything that a decision is made of, besides what is recorded.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Seen {
-    pub(super) now: SystemTime,
-    pub(super) admin: Admin,
-    pub(super) halted: bool,
-    pub(super) target: Presence,
-    /// As many of its group are well as were when it began.
-    pub(super) group_is_back: bool,
-    pub(super) fault: Fault,
-    /// Nothing was tried in vain since the last tick.
-    pub(super) fresh: bool,
-    /// Why it is to end.
-    pub(super) abort: Option<String>,
-    /// Why its fault was not ordered.
-    pub(super) refused: Option<Problem>,
-    /// What its health check last said, in this state.
-    pub(super) checked: Option<bool>,
-    /// What came of its finalize step.
-    pub(super) finalized: Option<Result<(), Problem>>,
-}
-
-/// What is to be done about a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// The fault is ordered.
-    Order,
-    /// The fault is reverted.
-    Revert,
-    /// The script's health check runs.
-    Check,
-    /// The finalize step runs.
-    Finalize,
-}
-
-/// One way of healing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remedy {
-    Revert,
-    /// The script's own command.
-    Command,
-    Recycle,
-}
-
-impl Remedy {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Revert => "revert the fault",
-            Self::Command => "run the script's own command",
-            Self::Recycle => "recycle the target",
-        }
-    }
-}
-
-/// What comes next.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) enum Next {
-    /// Nothing, until there are news, or this time.
-    Wait(Option<SystemTime>),
-    /// Something that is announced by the state it is in.
-    Act(Effect),
-    /// Another state, with one line for people.
-    Become(State, String),
-    /// It has failed.
-    Fail(Problem),
-    /// It will fail: its fault is reverted first.
-    Doom(Problem),
-    /// One more attempt at self healing.
-    Heal(Vec<Remedy>),
-}
-
 /// What comes next for an experiment of this method.
 pub(super) fn next(experiment: &Experiment, method: &Method, seen: &Seen) -> Next {
     let life = Life { experiment, method, seen, times: Times::of(experiment) };
     let state = experiment.experiment_state();
-    if matches!(state, State::Finished | State::Failed) {
+    if is_over(state) {
         return Next::Wait(None);
     }
     if let Fault::Stuck(problem) = &seen.fault {
@@ -156,37 +53,6 @@ pub(super) fn next(experiment: &Experiment, method: &Method, seen: &Seen) -> Nex
         State::SelfHealing => life.self_healing(),
         _ => life.finalizing(),
     }
-}
-
-/// Writes a change of state down.
-pub(super) fn enter(experiment: &mut Experiment, state: State, reason: &str, now: SystemTime) {
-    let at = Some(Timestamp::from(now));
-    experiment.experiment_state = state.into();
-    experiment.transitions.push(Transition { state: state.into(), at, reason: reason.to_owned() });
-    if state == State::Started {
-        experiment.start_time = at;
-    }
-    if is_over(state) {
-        experiment.ended_at = at;
-        experiment.was_self_healing_required = Some(experiment.self_healing_counter > 0);
-    }
-}
-
-/// Writes down one more attempt at self healing.
-pub(super) fn attempt(experiment: &mut Experiment, remedies: &[Remedy], now: SystemTime) {
-    experiment.self_healing_counter += 1;
-    experiment.last_self_healing_time = Some(Timestamp::from(now));
-    let words: Vec<_> = remedies.iter().map(|remedy| remedy.word()).collect();
-    let what =
-        if words.is_empty() { "nothing can be done about it now".to_owned() } else { words.join(", ") };
-    let reason = format!("attempt {}: {what}", experiment.self_healing_counter);
-    let (state, at) = (State::SelfHealing.into(), experiment.last_self_healing_time);
-    experiment.transitions.push(Transition { state, at, reason });
-}
-
-/// Whether nothing more happens to an experiment in this state.
-pub(super) const fn is_over(state: State) -> bool {
-    matches!(state, State::Finished | State::Failed)
 }
 
 /// How well the target is, by its method's own measure.
@@ -426,32 +292,3 @@ fn not_begun(reason: &str) -> Problem {
 const fn is_unheard(code: Code) -> bool {
     matches!(code, Code::AgentUnreachable | Code::ConnectionLost | Code::LimitReached)
 }
-
-/// The times of its parameters.
-struct Times {
-    minimum: Duration,
-    maximum: Duration,
-    finalization: Duration,
-    interval: Duration,
-    retries: u32,
-}
-
-impl Times {
-    fn of(experiment: &Experiment) -> Self {
-        let none = MethodParameters::default();
-        let parameters = experiment.parameters.as_ref().unwrap_or(&none);
-        let time = |wire: Option<pbjson_types::Duration>| {
-            wire.and_then(|wire| Duration::try_from(wire).ok()).unwrap_or_default()
-        };
-        Self {
-            minimum: time(parameters.minimum_duration),
-            maximum: time(parameters.maximum_duration),
-            finalization: time(parameters.finalization_duration),
-            interval: time(parameters.self_healing_interval),
-            retries: parameters.self_healing_retries.unwrap_or_default(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,18 +1,22 @@
 //! Methods: what is done to a target, how it is seen to be well again, and how it is put back.
 
+mod table;
+#[cfg(test)]
+mod tests;
+
 use std::{sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Problem,
     v1::{
-        Action, AllocateMemory, Delay, ExperimentMethod, Kill, MethodParameters, RaiseError, RunScript,
-        SpinCpu, Target, TriggerGc, action::Kind, experiment_type::Name as Type,
-        method_parameters::Kind as Parameters,
+        Action, ExperimentMethod, MethodParameters, RunScript, Target, TriggerGc, action::Kind,
+        experiment_type::Name as Type, method_parameters::Kind as Parameters,
     },
 };
 
 use super::Settings;
 use crate::{action::Script, fleet::PLATFORMS};
+use table::BUILT_IN;
 
 /// How a target is seen to be well again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,70 +27,6 @@ pub(super) enum Health {
     Recycled,
     /// Its script's health check exits with 0.
     Script,
-}
-
-/// A built-in method.
-struct BuiltIn {
-    name: &'static str,
-    kind: Type,
-    /// Platforms that have targets which can take it.
-    platforms: &'static [&'static str],
-    health: Health,
-    cattle_only: bool,
-    /// What it does unless its parameters say otherwise.
-    action: fn() -> Kind,
-    description: &'static str,
-}
-
-const ALL: &[&str] = &PLATFORMS;
-const WORKER: &[&str] = &["WorkerPlatform"];
-const PROCESSES: &[&str] = &["WorkerPlatform", "ProcessPlatform"];
-
-/// Every built-in method of every platform: one line each.
-#[rustfmt::skip]
-const BUILT_IN: &[BuiltIn] = &[
-    // name, kind, platforms, health, cattle only, action, description
-    built_in("delay",          Type::State,    PROCESSES, Health::Normal,   false, delay,  "The target stands still"),
-    built_in("killProcess",    Type::State,    PROCESSES, Health::Recycled, true,  kill,   "The target's main process is ended by SIGTERM"),
-    built_in("allocateMemory", Type::Resource, ALL,       Health::Normal,   false, memory, "Memory is allocated and held on the target's account"),
-    built_in("spinCpu",        Type::Resource, ALL,       Health::Normal,   false, cpu,    "All processor time that the target may use is burnt"),
-    built_in("triggerGc",      Type::Resource, PROCESSES, Health::Normal,   false, gc,     "The target's garbage collector runs"),
-    built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
-];
-
-/// A line of the table.
-const fn built_in(
-    name: &'static str,
-    kind: Type,
-    platforms: &'static [&'static str],
-    health: Health,
-    cattle_only: bool,
-    action: fn() -> Kind,
-    description: &'static str,
-) -> BuiltIn {
-    BuiltIn { name, kind, platforms, health, cattle_only, action, description }
-}
-
-/// Bytes that `allocateMemory` holds unless it is told otherwise.
-const MEMORY: u64 = 256 << 20;
-
-fn delay() -> Kind {
-    Kind::Delay(Delay::default())
-}
-fn kill() -> Kind {
-    Kind::Kill(Kill::default())
-}
-fn memory() -> Kind {
-    Kind::Memory(AllocateMemory { size_bytes: MEMORY })
-}
-fn cpu() -> Kind {
-    Kind::Cpu(SpinCpu::default())
-}
-fn gc() -> Kind {
-    Kind::Gc(TriggerGc {})
-}
-fn error() -> Kind {
-    Kind::Error(RaiseError::default())
 }
 
 /// A method with nothing left open but its parameters.
@@ -247,7 +187,7 @@ impl Method {
             platforms: Vec::new(),
             health: Health::Normal,
             cattle_only: true,
-            action: gc(),
+            action: Kind::Gc(TriggerGc {}),
             script: None,
             minimum: None,
             maximum: None,
@@ -261,7 +201,7 @@ impl Method {
             name: script.name.clone(),
             description: header.description.clone(),
             kind: header.experiment_type,
-            platforms: ALL.iter().map(|&platform| platform.to_owned()).collect(),
+            platforms: PLATFORMS.iter().map(|&platform| platform.to_owned()).collect(),
             health: if header.remedy.is_some() { Health::Script } else { Health::Recycled },
             cattle_only: header.is_cattle_only(),
             action: Kind::Script(RunScript { name: script.name.clone(), ..RunScript::default() }),
@@ -272,23 +212,6 @@ impl Method {
             }),
             minimum: header.minimum_duration,
             maximum: header.maximum_duration,
-        }
-    }
-}
-
-impl From<&BuiltIn> for Method {
-    fn from(line: &BuiltIn) -> Self {
-        Self {
-            name: line.name.to_owned(),
-            description: line.description.to_owned(),
-            kind: line.kind,
-            platforms: line.platforms.iter().map(|&platform| platform.to_owned()).collect(),
-            health: line.health,
-            cattle_only: line.cattle_only,
-            action: (line.action)(),
-            script: None,
-            minimum: None,
-            maximum: None,
         }
     }
 }
@@ -339,98 +262,5 @@ impl Methods {
     /// Names of those that targets of the platform can take.
     pub(super) fn names(&self, platform_type: &str) -> Vec<&str> {
         self.iter().filter(|method| method.is_for(platform_type)).map(|method| method.name()).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use chaos_kitty::v1::action_kind::Name;
-
-    use super::*;
-
-    fn method(name: &str) -> Arc<Method> {
-        Methods::new(&[]).get(name).unwrap().clone()
-    }
-
-    fn filled(given: &MethodParameters, suite: Option<Duration>) -> Result<MethodParameters, Problem> {
-        method("delay").parameters("p", given, suite, &Settings::default(), Duration::from_secs(3600))
-    }
-
-    fn seconds(seconds: u64) -> Option<pbjson_types::Duration> {
-        Some(Duration::from_secs(seconds).into())
-    }
-
-    #[test]
-    fn names_are_unique_and_every_method_says_what_it_does() {
-        let methods = Methods::new(&[]);
-        let mut names: Vec<_> = methods.iter().map(|method| method.name()).collect();
-        names.dedup();
-        assert_eq!(names.len(), BUILT_IN.len());
-        assert!(methods.iter().all(|method| !method.description.is_empty()));
-    }
-
-    #[test]
-    fn what_ends_a_target_is_for_cattle_only() {
-        for method in Methods::new(&[]).iter() {
-            assert_eq!(method.health == Health::Recycled, method.cattle_only, "{}", method.name());
-        }
-    }
-
-    #[test]
-    fn parameters_are_the_methods_then_the_suites_then_the_servers() {
-        let defaults = filled(&MethodParameters::default(), None).unwrap();
-        assert_eq!((defaults.minimum_duration, defaults.maximum_duration), (seconds(30), seconds(300)));
-        let suite = filled(&MethodParameters::default(), Some(Duration::from_secs(10))).unwrap();
-        assert_eq!((suite.minimum_duration, suite.maximum_duration), (seconds(10), seconds(10)));
-        let own = MethodParameters { maximum_duration: seconds(40), ..MethodParameters::default() };
-        let own = filled(&own, Some(Duration::from_secs(10))).unwrap();
-        assert_eq!((own.minimum_duration, own.maximum_duration), (seconds(30), seconds(40)));
-    }
-
-    #[test]
-    fn what_can_not_be_used_is_named_by_its_field() {
-        let kill = Some(Parameters::Kill(Kill::default()));
-        for (given, field) in [
-            (MethodParameters { maximum_duration: seconds(0), ..Default::default() }, "p.maximum_duration"),
-            (
-                MethodParameters { maximum_duration: seconds(3601), ..Default::default() },
-                "p.maximum_duration",
-            ),
-            (MethodParameters { minimum_duration: seconds(301), ..Default::default() }, "p.minimum_duration"),
-            (MethodParameters { kind: kill, ..Default::default() }, "p: delay does something else"),
-        ] {
-            let problem = filled(&given, None).unwrap_err();
-            assert!(problem.message.contains(field), "{problem}");
-        }
-    }
-
-    #[test]
-    fn what_is_held_is_armed_for_the_maximum_duration_and_a_kill_has_none() {
-        let parameters = filled(&MethodParameters::default(), None).unwrap();
-        assert_eq!(method("delay").action(&parameters).duration, seconds(300));
-        let kill = method("killProcess");
-        let parameters = kill
-            .parameters(
-                "p",
-                &MethodParameters::default(),
-                None,
-                &Settings::default(),
-                Duration::from_secs(3600),
-            )
-            .unwrap();
-        assert_eq!(kill.action(&parameters).duration, None);
-    }
-
-    #[test]
-    fn pets_are_left_alone_by_what_is_for_cattle() {
-        let pet = Target {
-            platform_type: "ProcessPlatform".to_owned(),
-            actions: vec![Name::Kill.into(), Name::Delay.into()],
-            ..Target::default()
-        };
-        assert!(!method("killProcess").fits(&pet));
-        assert!(method("delay").fits(&pet));
-        assert!(!method("spinCpu").fits(&pet), "its platform does not offer it");
-        assert!(method("killProcess").fits(&Target { cattle: true, ..pet }));
     }
 }

@@ -128,13 +128,19 @@ impl Bench {
         bench
     }
 
+    /// The next agent on the same state folder.
+    pub(super) async fn again(self) -> Self {
+        self.executor.shutdown().await;
+        Self::on(self.folder).await
+    }
+
     async fn of(folder: TempDir) -> Self {
         let subjects = Arc::new(Mutex::new(HashMap::<String, Arc<Subject>>::new()));
         let known = subjects.clone();
         let find = move |id: &str| known.lock().unwrap().get(id).cloned();
-        let journal = folder.path().join("journal");
-        let settings =
-            Settings { guard: guard(), max_held: 3, journal, lock: None, policy: Policy::default() };
+        let (journal, steps) = (folder.path().join("journal"), folder.path().join("steps"));
+        let policy = Policy::default();
+        let settings = Settings { guard: guard(), max_held: 3, journal, steps, lock: None, policy };
         let (executor, reports) = Executor::new(settings, Box::new(find));
         executor.recover().await;
         eventually("the guard is up", || executor.shared.link.is_up()).await;

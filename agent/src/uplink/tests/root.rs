@@ -140,6 +140,7 @@ pub(super) fn node(id: &str, server: &std::path::Path) -> Node {
         guard: "/no/such/guard".into(),
         max_held: 1,
         journal: "/no/such".into(),
+        steps: "/no/such/steps".into(),
         lock: None,
         policy: Policy::default(),
     };

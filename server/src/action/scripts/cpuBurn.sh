@@ -5,14 +5,10 @@
 # Health check: true
 # Self healing: true
 
-# One busy loop for each processor allowed. All of them end with this script, whichever way it ends.
-burners=
-trap 'kill $burners 2>/dev/null; exit 0' TERM INT HUP
-trap 'kill $burners 2>/dev/null' EXIT
+# One busy loop for each processor allowed. The one that waits for them is ended with them.
 count=$(nproc)
 while [ "$count" -gt 0 ]; do
     while :; do :; done &
-    burners="$burners $!"
     count=$((count - 1))
 done
 wait

@@ -1,4 +1,4 @@
-use chaos_kitty::v1::Target;
+use chaos_kitty::v1::{MethodParameters, Target};
 use proptest::prelude::*;
 
 use super::*;

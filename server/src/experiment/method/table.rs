@@ -1,0 +1,89 @@
+//! The built-in methods.
+
+use chaos_kitty::v1::{
+    AllocateMemory, Delay, Kill, RaiseError, SpinCpu, TriggerGc, action::Kind, experiment_type::Name as Type,
+};
+
+use super::{Health, Method};
+use crate::fleet::PLATFORMS;
+
+/// A built-in method.
+pub(super) struct BuiltIn {
+    name: &'static str,
+    kind: Type,
+    /// Platforms that have targets which can take it.
+    platforms: &'static [&'static str],
+    health: Health,
+    cattle_only: bool,
+    /// What it does unless its parameters say otherwise.
+    action: fn() -> Kind,
+    description: &'static str,
+}
+
+const ALL: &[&str] = &PLATFORMS;
+const WORKER: &[&str] = &["WorkerPlatform"];
+const PROCESSES: &[&str] = &["WorkerPlatform", "ProcessPlatform"];
+
+/// Every built-in method of every platform: one line each.
+#[rustfmt::skip]
+pub(super) const BUILT_IN: &[BuiltIn] = &[
+    // name, kind, platforms, health, cattle only, action, description
+    built_in("delay",          Type::State,    PROCESSES, Health::Normal,   false, delay,  "The target stands still"),
+    built_in("killProcess",    Type::State,    PROCESSES, Health::Recycled, true,  kill,   "The target's main process is ended by SIGTERM"),
+    built_in("allocateMemory", Type::Resource, ALL,       Health::Normal,   false, memory, "Memory is allocated and held on the target's account"),
+    built_in("spinCpu",        Type::Resource, ALL,       Health::Normal,   false, cpu,    "All processor time that the target may use is burnt"),
+    built_in("triggerGc",      Type::Resource, PROCESSES, Health::Normal,   false, gc,     "The target's garbage collector runs"),
+    built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
+];
+
+/// A line of the table.
+const fn built_in(
+    name: &'static str,
+    kind: Type,
+    platforms: &'static [&'static str],
+    health: Health,
+    cattle_only: bool,
+    action: fn() -> Kind,
+    description: &'static str,
+) -> BuiltIn {
+    BuiltIn { name, kind, platforms, health, cattle_only, action, description }
+}
+
+/// Bytes that `allocateMemory` holds unless it is told otherwise.
+const MEMORY: u64 = 256 << 20;
+
+fn delay() -> Kind {
+    Kind::Delay(Delay::default())
+}
+fn kill() -> Kind {
+    Kind::Kill(Kill::default())
+}
+fn memory() -> Kind {
+    Kind::Memory(AllocateMemory { size_bytes: MEMORY })
+}
+fn cpu() -> Kind {
+    Kind::Cpu(SpinCpu::default())
+}
+fn gc() -> Kind {
+    Kind::Gc(TriggerGc {})
+}
+fn error() -> Kind {
+    Kind::Error(RaiseError::default())
+}
+
+impl From<&BuiltIn> for Method {
+    fn from(line: &BuiltIn) -> Self {
+        Self {
+            name: line.name.to_owned(),
+            description: line.description.to_owned(),
+            kind: line.kind,
+            platforms: line.platforms.iter().map(|&platform| platform.to_owned()).collect(),
+            health: line.health,
+            cattle_only: line.cattle_only,
+            action: (line.action)(),
+            script: None,
+            minimum: None,
+            maximum: None,
+        }
+    }
+}
