@@ -7,13 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos_kitty::{endpoint::Endpoint, v1::action_state::Name as State};
-use chaos_kitty_tests::{
-    Sandbox, patience,
-    process::{Process, wait_for},
-    proxy::Proxy,
-};
-use rustix::process::{Pid, Signal, kill_process};
+use chaos_kitty::v1::action_state::Name as State;
+use chaos_kitty_tests::{Sandbox, patience, process::Process, proxy::Proxy};
+use rustix::process::Signal;
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -21,15 +17,9 @@ use crate::{
     host::Host,
     observer::{Observer, Stat, is_stopped},
     order::Orders,
+    program::{self, signal},
     target::{Target, What, Worker},
 };
-
-/// The shortest there is.
-pub(crate) const LEASE: Duration = Duration::from_secs(2);
-pub(crate) const LEASE_FLAG: &str = "2s";
-
-/// Nothing may be left after the lease and a second more; three times that on a machine that is loaded.
-pub(crate) const BOUND: Duration = Duration::from_secs(9);
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
@@ -88,15 +78,15 @@ impl Cell {
         let targets: Vec<_> =
             plan.targets.iter().map(|what| Target::start(&ground, &folder, &name, *what)).collect();
         let worker = match plan.worker {
-            true => Some(Worker::start(&ground, &sandbox, &name, &local(&sandbox)).await),
+            true => Some(Worker::start(&ground, &sandbox, &name, &program::local(&sandbox)).await),
             false => None,
         };
         let pids = grown(&ground, &targets, worker.as_ref()).await;
         let observer = Observer::new(ground, &folder, &pids);
         let proxy = Proxy::new(&folder.join("proxy.ipc"), &host.socket());
         let ground = &observer.ground;
-        let relays = (0..plan.relays).map(|number| relay(ground, &sandbox, &name, number)).collect();
-        let agent = start_agent(ground, &sandbox, &name, &targets, plan.relays, plan.crash_at.as_ref());
+        let relays = (0..plan.relays).map(|number| program::relay(ground, &sandbox, &name, number)).collect();
+        let agent = program::agent(ground, &sandbox, &name, &targets, plan.relays, plan.crash_at.as_ref());
         let orders = Orders::new(Arc::clone(&host));
         Self { observer, host, proxy, agent, relays, targets, worker, orders, name, sandbox }
     }
@@ -106,7 +96,7 @@ impl Cell {
         // As by a supervisor: the next one starts once the one before has ended.
         self.agent.kill();
         let (ground, relays) = (&self.observer.ground, self.relays.len());
-        self.agent = start_agent(ground, &self.sandbox, &self.name, &self.targets, relays, crash_at);
+        self.agent = program::agent(ground, &self.sandbox, &self.name, &self.targets, relays, crash_at);
     }
 
     /// The same, for one with a point that it, or its guard, may stand at or come to yet.
@@ -122,25 +112,26 @@ impl Cell {
 
     /// The same, where the one before has put everything back and said goodbye.
     pub(crate) fn restart_agent_gently(&mut self) {
-        end_gently(&mut self.agent);
+        program::end_gently(&mut self.agent);
         self.restart_agent(None);
     }
 
     pub(crate) fn restart_relay_gently(&mut self, number: usize) {
-        end_gently(&mut self.relays[number]);
+        program::end_gently(&mut self.relays[number]);
         self.restart_relay(number);
     }
 
     pub(crate) fn restart_relay(&mut self, number: usize) {
         self.relays[number].kill();
-        self.relays[number] = relay(&self.observer.ground, &self.sandbox, &self.name, number);
+        self.relays[number] = program::relay(&self.observer.ground, &self.sandbox, &self.name, number);
     }
 
     pub(crate) async fn restart_worker(&mut self) {
         let Some(mut worker) = self.worker.take() else { return };
         worker.process.kill();
         let next =
-            Worker::start(&self.observer.ground, &self.sandbox, &self.name, &local(&self.sandbox)).await;
+            Worker::start(&self.observer.ground, &self.sandbox, &self.name, &program::local(&self.sandbox))
+                .await;
         self.observer.replace(worker.process.pid(), next.process.pid());
         self.worker = Some(next);
     }
@@ -228,6 +219,11 @@ impl Cell {
         left
     }
 
+    /// Nothing may be left after the lease and a second more; three times that on a machine that is loaded.
+    fn bound(&self) -> Duration {
+        (self.host.lease() + Duration::from_secs(1)) * 3
+    }
+
     /// Waits until nothing is left, and answers how long that took.
     pub(crate) async fn clean(&self) -> Outcome<Duration> {
         let begun = Instant::now();
@@ -237,7 +233,7 @@ impl Cell {
             if left.is_empty() {
                 return Ok(passed);
             }
-            if passed > BOUND {
+            if passed > self.bound() {
                 return Err(format!("left after {passed:?}: {}\n{}", left.join(", "), self.log()));
             }
             // To within a twentieth of what it takes.
@@ -258,7 +254,7 @@ impl Cell {
             if active.as_ref().is_ok_and(Vec::is_empty) {
                 self.orders.try_once(probe, self.target_of(probe), Duration::from_millis(50));
                 let mut news = self.orders.given()[0].news.clone();
-                let over = timeout(LEASE, news.wait_for(|news| news.is_over())).await;
+                let over = timeout(self.host.lease(), news.wait_for(|news| news.is_over())).await;
                 let reverted = over.is_ok_and(|over| over.is_ok_and(|news| news.is(State::Reverted)));
                 last = format!("{:?}", self.orders.given()[0].news.borrow().clone());
                 self.orders.forget();
@@ -282,8 +278,9 @@ impl Cell {
         self.agent.kill();
         self.relays.iter_mut().for_each(Process::kill);
         while !self.observer.guards().is_empty() {
-            if begun.elapsed() > BOUND {
-                return Err(format!("left after {BOUND:?}: a guard without its agent\n{}", self.log()));
+            let passed = begun.elapsed();
+            if passed > self.bound() {
+                return Err(format!("left after {passed:?}: a guard without its agent\n{}", self.log()));
             }
             sleep(LOOK_AGAIN).await;
         }
@@ -307,61 +304,4 @@ async fn grown(ground: &Ground, targets: &[Target], worker: Option<&Worker>) -> 
         Some(ground.pids()).filter(|pids| pids.len() == expected && !pids.iter().any(is_shell))
     })
     .await
-}
-
-/// Sends a signal; a process that is gone is none of our business.
-pub(crate) fn signal(pid: u32, signal: Signal) {
-    if Stat::read(pid).is_some() {
-        let _ = kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal);
-    }
-}
-
-/// Asks a program to end, and waits until it has.
-pub(crate) fn end_gently(process: &mut Process) {
-    signal(process.pid(), Signal::TERM);
-    wait_for("a program that was asked to end has", || {
-        // It may stand at a point, or come to one on its way out.
-        signal(process.pid(), Signal::CONT);
-        !process.is_running()
-    });
-}
-
-fn start_agent(
-    ground: &Ground,
-    sandbox: &Sandbox,
-    name: &str,
-    targets: &[Target],
-    relays: usize,
-    crash_at: Option<&(Role, String)>,
-) -> Process {
-    let mut command = sandbox.command("kitty-agent");
-    command.args(["--name", name, "--server", &address(sandbox, relays), "--listen", &local(sandbox)]);
-    command.arg("--state").arg(sandbox.path().join("state"));
-    for target in targets {
-        command.args(["--process", &target.name]);
-    }
-    if let Some((role, point)) = crash_at {
-        let guard = *role == Role::Guard;
-        command.env(if guard { "KITTY_GUARD_CRASH_AT" } else { "KITTY_CRASH_AT" }, point);
-    }
-    Process::start("agent", ground.enter(&command, None), sandbox.path())
-}
-
-fn relay(ground: &Ground, sandbox: &Sandbox, name: &str, number: usize) -> Process {
-    let mut command = sandbox.command("kitty-agent");
-    command.args(["--name", &format!("{name}-{number}"), "--server", &address(sandbox, number)]);
-    command.args(["--listen", &address(sandbox, number + 1)]);
-    command.arg("--state").arg(sandbox.path().join(format!("state-{number}")));
-    Process::start(&format!("relay-{number}"), ground.enter(&command, None), sandbox.path())
-}
-
-/// Where whoever has so many relays between itself and the server attaches.
-fn address(sandbox: &Sandbox, relays: usize) -> String {
-    let name = if relays == 0 { "proxy.ipc".to_owned() } else { format!("r{relays}.ipc") };
-    Endpoint::Unix(sandbox.path().join(name)).to_string()
-}
-
-/// Where a worker attaches.
-fn local(sandbox: &Sandbox) -> String {
-    Endpoint::Unix(sandbox.path().join("agent.ipc")).to_string()
 }

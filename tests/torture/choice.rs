@@ -16,11 +16,13 @@ use crate::{
 /// Rounds in one cell, one after the other.
 pub(crate) const SERIES: u64 = 8;
 
-/// Of so many rounds one is on a point's way, …
+/// Rounds with a point at which agent, guard or server dies, or stops.
 const AT_A_POINT: f64 = 0.3;
-/// … one action is short, …
+
+/// Actions that are over soon.
 const SHORT: f64 = 0.3;
-/// … and one is ordered to end just before.
+
+/// Rounds in which one is ordered to end.
 const STOPPED: f64 = 0.25;
 
 fn random(seed: u64, stream: u64) -> ChaCha8Rng {
@@ -43,14 +45,15 @@ pub(crate) fn plan(seed: u64, series: u64) -> Plan {
 /// What happens in one round.
 #[derive(Debug)]
 pub(crate) struct Choice {
-    /// Where agent or guard die, or stop.
+    /// Where one of them dies, or stops.
     pub(crate) crash_at: Option<(Role, String)>,
     pub(crate) actions: Vec<(What, Duration)>,
-    /// How long after the orders.
+    /// Which one is ordered to end just before the death.
     pub(crate) stop: Option<What>,
+    /// Of the death, after the orders.
     pub(crate) moment: Duration,
     pub(crate) death: Death,
-    /// How long everybody else waits before it is undone.
+    /// How long it lasts, at the least.
     pub(crate) pause: Duration,
 }
 
@@ -65,11 +68,13 @@ impl Choice {
         }
         let actions: Vec<_> = actions.into_iter().map(|what| (what, held_for(random))).collect();
         let stopped = random.random_bool(STOPPED).then(|| actions.choose(random).map(|(what, _)| *what));
+        let death = death(random, plan);
         Self {
-            crash_at: crash_at(random),
+            // In good order: then nobody else dies.
+            crash_at: crash_at(random).filter(|_| !death.is_in_order()),
             stop: stopped.flatten(),
-            moment: millis(random, 0..=1500),
-            death: death(random, plan),
+            moment: millis(random, 0..=2500),
+            death,
             pause: millis(random, 0..=1500),
             actions,
         }
@@ -85,8 +90,7 @@ fn millis(random: &mut ChaCha8Rng, range: RangeInclusive<u64>) -> Duration {
 }
 
 fn crash_at(random: &mut ChaCha8Rng) -> Option<(Role, String)> {
-    let point = POINTS.iter().filter(|point| point.at != Role::Server).collect::<Vec<_>>();
-    let (point, passing) = (point.choose(random)?, random.random_range(1..=6));
+    let (point, passing) = (POINTS.choose(random)?, random.random_range(1..=6));
     let how = if random.random_bool(0.5) { "kill" } else { "stop" };
     random.random_bool(AT_A_POINT).then(|| (point.at, format!("{}:{passing}={how}", point.name)))
 }

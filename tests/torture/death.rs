@@ -4,7 +4,8 @@ use rustix::process::Signal;
 use tokio::time::sleep;
 
 use crate::{
-    cell::{Cell, LEASE, Outcome, Role, signal},
+    cell::{Cell, Outcome, Role},
+    program::signal,
     target::What,
 };
 
@@ -67,6 +68,11 @@ impl Death {
         matches!(self, Self::KillServer | Self::StopServer)
     }
 
+    /// Whether it is what a supervisor does.
+    pub(crate) const fn is_in_order(self) -> bool {
+        matches!(self, Self::RestartAgent | Self::RestartServer | Self::RestartRelay(_))
+    }
+
     /// Whether it ends what is in force there, without anybody else's doing.
     pub(crate) const fn ends(self, what: What) -> bool {
         match self {
@@ -92,10 +98,7 @@ impl Death {
                 | Self::KillAgentAndGuardAndTear
                 | Self::KillWorker
                 | Self::StopWorker
-                | Self::RestartAgent
-                | Self::RestartServer
-                | Self::RestartRelay(_)
-        )
+        ) || self.is_in_order()
     }
 
     /// Lets it happen. `at`: who stands at a point, and goes on from there unless it is who dies or hangs.
@@ -130,7 +133,7 @@ impl Death {
             Self::KillWorker => cell.restart_worker().await,
             Self::StopWorker => {
                 signal(worker, Signal::STOP);
-                sleep(LEASE * 2).await;
+                sleep(cell.host.lease() * 2).await;
                 signal(worker, Signal::CONT);
             }
             Self::RestartAgent => cell.restart_agent_gently(),
@@ -165,7 +168,7 @@ impl Death {
             Self::StopAgent | Self::StopAgentAndCut => signal(cell.agent.pid(), Signal::CONT),
             Self::StopGuard => signal(guard, Signal::CONT),
             Self::StopServer => signal(cell.host.pid(), Signal::CONT),
-            Self::KillServer => cell.host.restart(),
+            Self::KillServer => cell.host.restart(None),
             Self::KillRelay(number) => cell.restart_relay(number),
             Self::StopRelay(number) => signal(cell.relays[number].pid(), Signal::CONT),
             Self::KillGuard

@@ -135,6 +135,27 @@ fn of_workers() -> impl Iterator<Item = Case> {
         .map(|(death, relays)| Case::in_force(death, &What::INSIDE, relays))
 }
 
+/// The servers of the cells that do not hurt theirs.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    near: Arc<Host>,
+    far: Arc<Host>,
+}
+
+impl Shared {
+    pub(crate) async fn start() -> Self {
+        let of = async |relays| {
+            let lease = Case::in_force(Death::Cut, &What::OUTSIDE, relays).lease();
+            Arc::new(Host::start(lease, None).await)
+        };
+        Self { near: of(0).await, far: of(1).await }
+    }
+
+    fn of(self, case: Case) -> Arc<Host> {
+        if case.relays == 0 { self.near } else { self.far }
+    }
+}
+
 impl Case {
     pub(crate) fn name(self) -> String {
         let who = if self.last.is_inside() { " in a worker" } else { "" };
@@ -145,15 +166,15 @@ impl Case {
     }
 
     /// Walks through one cell.
-    pub(crate) async fn run(self, shared: Arc<Host>) -> Outcome<Found> {
+    pub(crate) async fn run(self, shared: Shared) -> Outcome<Found> {
         let crash_at = self.crash_at();
         let of_server = self.point.is_some_and(|point| point.at == Role::Server);
         let (of_host, of_agent) = if of_server { (crash_at, None) } else { (None, crash_at) };
         let turn = STARTING.acquire().await;
         let host = if of_server || self.death.hurts_server() {
-            Arc::new(Host::start(of_host.as_deref()).await)
+            Arc::new(Host::start(self.lease(), of_host.as_deref()).await)
         } else {
-            shared
+            shared.of(self)
         };
         let plan = Plan {
             crash_at: of_agent.zip(self.point).map(|(place, point)| (point.at, place)),
@@ -180,6 +201,11 @@ impl Case {
         self.death.get_over(&mut cell, guard).await?;
         cell.end().await?;
         Ok(Found { death: self.death, faults, took: Some(took) })
+    }
+
+    /// The shortest there is; through relays that may be too short for a machine that is loaded.
+    const fn lease(self) -> Duration {
+        Duration::from_secs(if self.relays == 0 { 2 } else { 3 })
     }
 
     /// How long what is on its way is held. If all that it takes is there after the death it may well come into

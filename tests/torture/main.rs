@@ -22,18 +22,18 @@ mod guarantees;
 mod host;
 mod observer;
 mod order;
+mod program;
 mod rounds;
 mod target;
 
-use std::{process::ExitCode, sync::Arc, time::Instant};
+use std::{process::ExitCode, time::Instant};
 
 use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
 
 use cell::Outcome;
 use figures::{Figures, Found};
-use grid::Case;
-use host::Host;
+use grid::{Case, Shared};
 
 /// Cells side by side: most of their time they wait.
 const SIDE_BY_SIDE: usize = 32;
@@ -66,9 +66,8 @@ async fn main() -> ExitCode {
 /// Walks through these cells.
 async fn walk(cases: Vec<Case>, figures: &mut Figures) {
     println!("{} cells", cases.len());
-    let host = Arc::new(Host::start(None).await);
-    let mut cells =
-        stream::iter(cases).map(|case| run(case, Arc::clone(&host))).buffer_unordered(SIDE_BY_SIDE);
+    let shared = Shared::start().await;
+    let mut cells = stream::iter(cases).map(|case| run(case, shared.clone())).buffer_unordered(SIDE_BY_SIDE);
     while let Some((case, outcome)) = cells.next().await {
         match case.without {
             None => figures.take(&case.name(), outcome),
@@ -78,8 +77,8 @@ async fn walk(cases: Vec<Case>, figures: &mut Figures) {
 }
 
 /// Runs a cell on a thread of its own, for much of it is looking around; a panic is its failure.
-async fn run(case: Case, host: Arc<Host>) -> (Case, Outcome<Found>) {
+async fn run(case: Case, shared: Shared) -> (Case, Outcome<Found>) {
     let runtime = Handle::current();
-    let cell = tokio::task::spawn_blocking(move || runtime.block_on(case.run(host)));
+    let cell = tokio::task::spawn_blocking(move || runtime.block_on(case.run(shared)));
     (case, cell.await.unwrap_or_else(|_| Err("it panicked".to_owned())))
 }

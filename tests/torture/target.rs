@@ -155,7 +155,7 @@ impl Leash {
                 .join(format!("kitty-torture-{}", std::process::id()));
             fs::create_dir(&folder).ok()?;
             fs::write(folder.join("cpu.cfs_period_us"), "20000").ok()?;
-            fs::write(folder.join("cpu.cfs_quota_us"), "2000").ok()?;
+            fs::write(folder.join("cpu.cfs_quota_us"), "6000").ok()?;
             Some(folder)
         }))
     }

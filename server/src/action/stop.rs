@@ -75,6 +75,17 @@ impl Actions {
         }
     }
 
+    /// An order has just left. Whoever stopped its action before was heard by nobody: the node did not know it.
+    pub(super) fn stop_again(&self, id: &str) {
+        let agent = self.book.look(id, |entry| {
+            let agent = entry.status.borrow().agent_id.clone();
+            entry.stopping.then_some(agent)
+        });
+        if let Some(agent) = agent.flatten() {
+            self.fleet.stop(&agent, id);
+        }
+    }
+
     /// Admits nothing more and has every fault of the fleet reverted. Needs neither the store nor any answer.
     /// The updates end with a summary, after ten seconds at the latest.
     pub fn halt(&self, request: &HaltRequest) -> HaltUpdates {

@@ -204,6 +204,9 @@ impl Actions {
                 }
                 return;
             }
+            if let Some(actions) = this.upgrade() {
+                actions.stop_again(&id);
+            }
             let acknowledged = news.wait_for(|status| status.state() != State::Admitted);
             if timeout(patience, acknowledged).await.is_err()
                 && let Some(actions) = this.upgrade()

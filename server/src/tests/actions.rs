@@ -245,3 +245,38 @@ async fn reports_on_another_nodes_action_are_ignored() {
     until_state(&mut updates, State::Started).await;
     assert_eq!(server.active().len(), 1);
 }
+
+/// The next message to a node, as it is.
+async fn raw(node: &mut Node) -> server_message::Kind {
+    let message = tokio::time::timeout(PATIENCE, node.inbound.message()).await.expect("a message in time");
+    message.unwrap().expect("the stream goes on").kind.expect("a kind")
+}
+
+async fn renewal(node: &mut Node) -> u64 {
+    loop {
+        if let server_message::Kind::Renewal(renewal) = raw(node).await {
+            return renewal.number;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stop_that_comes_before_its_order_has_left_ends_it_all_the_same() {
+    let lease = Duration::from_secs(9);
+    let server = Server::start(Settings { lease, ..Settings::default() }).await;
+    let mut node = server.worker("a", "g").await;
+    // Renewals of an idle node come so seldom that the last answer is too old by now to order anything.
+    renewal(&mut node).await;
+    let _updates = server.unleash("a", delay(Duration::from_secs(60))).await.unwrap();
+    let asked = renewal(&mut node).await;
+    let id = server.active()[0].id.clone();
+    let mut client = server.client().await;
+    let stopping = id.clone();
+    tokio::spawn(async move { drop(client.stop_action(v1::StopActionRequest { id: stopping }).await) });
+    assert!(matches!(raw(&mut node).await, server_message::Kind::Stop(stop) if stop.action_id == id));
+
+    node.send(agent_message::Kind::Renewal(v1::LeaseRenewal { number: asked, ..Default::default() })).await;
+    let order = raw(&mut node).await;
+    assert!(matches!(order, server_message::Kind::Start(start) if start.action_id == id));
+    assert!(matches!(raw(&mut node).await, server_message::Kind::Stop(stop) if stop.action_id == id));
+}
