@@ -22,7 +22,6 @@
 //! Deadlines, leases and reverts go on whatever the policy says.
 
 mod file;
-mod pattern;
 mod quiet;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -34,8 +33,9 @@ use chaos_kitty::{
 use jiff::Timestamp;
 
 pub use file::PolicyError;
-use pattern::Pattern;
 use quiet::Quiet;
+
+use crate::pattern::Pattern;
 
 /// A policy as it is applied. The default one allows everything.
 #[derive(Clone, Debug, Default, PartialEq)]
