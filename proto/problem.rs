@@ -77,6 +77,8 @@ codes! {
     Settling = 61012, Unavailable, 503;
     /// What carried a fault out was ended before its time by somebody else.
     BrokeOff = 61013, Aborted, 409;
+    /// Whoever runs the target (a container engine, the service manager) refused, or could not do it.
+    SupervisorRefused = 61020, FailedPrecondition, 409;
 
     /// The target's agent is not connected.
     AgentUnreachable = 62001, Unavailable, 503;

@@ -85,7 +85,17 @@ impl Policy {
 
     /// The actions that are forbidden altogether, for `kitty-agent check`.
     pub fn forbidden_actions(&self) -> Vec<Name> {
-        let all = [Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Error, Name::Script];
+        let all = [
+            Name::Delay,
+            Name::Kill,
+            Name::Memory,
+            Name::Cpu,
+            Name::Gc,
+            Name::Error,
+            Name::Script,
+            Name::Restart,
+            Name::Stop,
+        ];
         all.into_iter().filter(|name| self.forbids_action(*name)).collect()
     }
 
@@ -174,7 +184,13 @@ impl Policy {
                     Some(most) => Err(forbids(format!("max_cpu is {most} %, and {asked} % were asked"))),
                 }
             }
-            Kind::Delay(_) | Kind::Kill(_) | Kind::Gc(_) | Kind::Error(_) | Kind::Script(_) => Ok(()),
+            Kind::Delay(_)
+            | Kind::Kill(_)
+            | Kind::Gc(_)
+            | Kind::Error(_)
+            | Kind::Script(_)
+            | Kind::Restart(_)
+            | Kind::Stop(_) => Ok(()),
         }
     }
 }
