@@ -4,10 +4,12 @@
 //! `handle` is the way to whoever runs them, `rules` say which are offered. It publishes what it sees into one
 //! [`Roster`], which the uplink follows and the executor asks.
 
+pub mod docker;
 pub mod host;
 pub mod process;
 pub mod supervisor;
 pub mod support;
+pub mod systemd;
 
 use std::{collections::BTreeMap, sync::Arc};
 
