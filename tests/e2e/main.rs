@@ -11,6 +11,7 @@
 
 mod architecture;
 mod cli;
+mod docker;
 mod full_disk;
 mod guard;
 mod journal;
@@ -26,5 +27,6 @@ mod restart;
 mod startup;
 mod stream;
 mod systemd;
+mod systemd_units;
 mod tls;
 mod worker;

@@ -22,6 +22,7 @@
 
 mod agent;
 pub mod booted;
+pub mod docker;
 pub mod http;
 pub mod process;
 pub mod proxy;
