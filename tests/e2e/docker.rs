@@ -167,9 +167,11 @@ async fn a_container_from_scratch_is_hurt_within_its_own_limits() {
     let pid = bed.docker.pid("lone");
     let unleash = async |action| bed.server.unleash("docker/host-1/lone", action).await;
 
+    // What was started in it later stands still too.
+    bed.docker.must(&["exec", "--detach", "lone", "/busybox", "sleep", "3600"]);
     let delay = held(Kind::Delay(Delay::default()), Duration::from_millis(300));
     let Figures::Delay(result) = figures(&unleash(delay).await.unwrap(), State::Reverted) else { panic!() };
-    assert_eq!((result.means.as_str(), result.processes), ("freezer", 1));
+    assert_eq!((result.means.as_str(), result.processes), ("freezer", 2));
 
     let before = cpu_time(pid).unwrap();
     let spin = held(Kind::Cpu(SpinCpu { cores: 0, load: 60 }), 2 * SECOND);

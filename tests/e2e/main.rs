@@ -12,6 +12,7 @@
 mod architecture;
 mod cli;
 mod docker;
+mod docker_roster;
 mod full_disk;
 mod guard;
 mod journal;

@@ -127,6 +127,20 @@ impl Docker {
         self.inspect(name, "{{.State.Pid}}").parse().unwrap()
     }
 
+    /// Processor time that a container and all that was put into its cgroup have used.
+    pub fn cpu_usage(&self, name: &str) -> Duration {
+        let id = self.inspect(name, "{{.Id}}");
+        let read = |file: &str| {
+            self.cgroups().iter().find_map(|group| fs::read_to_string(group.join(&id).join(file)).ok())
+        };
+        if let Some(nanoseconds) = read("cpuacct.usage") {
+            return Duration::from_nanos(nanoseconds.trim().parse().unwrap());
+        }
+        let stat = read("cpu.stat").unwrap();
+        let microseconds = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
+        Duration::from_micros(microseconds.parse().unwrap())
+    }
+
     /// Imports an image of the static program under its own name and these.
     fn make_image(&self, name: &str, links: &[&str]) {
         let tree = self.folder.join(name.replace(['/', ':'], "-"));

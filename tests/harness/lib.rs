@@ -23,6 +23,7 @@
 mod agent;
 pub mod booted;
 pub mod docker;
+pub mod engine;
 pub mod http;
 pub mod process;
 pub mod proxy;

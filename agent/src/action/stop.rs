@@ -37,13 +37,16 @@ impl Stop {
         Ok(Self { supervisor, main, in_force: Duration::ZERO, figures })
     }
 
-    /// Whatever becomes of the order, from its answer on the target is not being stopped any more.
+    /// Once there is an answer, whatever it is, the target is not being stopped any more.
     async fn stop(&mut self, arm: &dyn Arm) -> Result<Duration, Problem> {
         let ordered = boot_time();
         let stopped = self.supervisor.stop().await;
         self.in_force = boot_time();
         hooks::point("agent-mid-stop");
-        arm.rearm(vec![self.supervisor.undo_stop(Stopping::Over)?]).await?;
+        let unanswered = |problem: &Problem| problem.code == Code::NoAnswer;
+        if !stopped.as_ref().is_err_and(unanswered) {
+            arm.rearm(vec![self.supervisor.undo_stop(Stopping::Over)?]).await?;
+        }
         stopped?;
         self.figures.took = Some(self.in_force.saturating_sub(ordered).into());
         Ok(self.in_force)

@@ -4,6 +4,7 @@ use std::{
     collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use chaos_kitty_guard::Undo;
@@ -29,7 +30,7 @@ pub struct Extent {
     pub main: Process,
     /// The name of the cgroup that is the target's own: the main process is in it or below it, on every hierarchy
     /// that has it. `None`: it is a process with its descendants.
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Arc<str>>,
 }
 
 impl Extent {

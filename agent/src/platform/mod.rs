@@ -39,7 +39,7 @@ pub struct Subject {
     /// Its main process. `None` for a host.
     pub main: Option<Process>,
     /// The name of the cgroup that it owns, see [`Extent`].
-    pub cgroup: Option<String>,
+    pub cgroup: Option<Arc<str>>,
     /// Who runs it. `None`: nobody that this agent talks to.
     pub supervisor: Option<Arc<dyn Supervisor>>,
 }

@@ -17,7 +17,8 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// Ends the target and starts it again. Returns when it runs again.
     fn restart(&self) -> Answer<'_, ()>;
 
-    /// Ends the target in order. Returns when it has ended.
+    /// Ends the target in order. Returns when it has ended, or with a problem when it is not being ended; with
+    /// [`Code::NoAnswer`](chaos_kitty::Code::NoAnswer), it may be.
     fn stop(&self) -> Answer<'_, ()>;
 
     /// How a stop is undone: while it is under way, and once it is known to be over. Both start the target; the

@@ -11,7 +11,7 @@ use bollard::models::{ContainerInspectResponse, EventMessage, RestartPolicyNameE
 use chaos_kitty::v1;
 use chaos_kitty_guard::Process;
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     DockerPlatform,
@@ -78,22 +78,20 @@ async fn changes(
     events: &mut BoxStream<'static, Result<EventMessage, String>>,
 ) -> Result<BTreeSet<String>, String> {
     let mut changed = BTreeSet::new();
-    let mut settled = None;
-    loop {
-        let until = settled.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
-        tokio::select! {
-            event = events.next() => {
-                let event = event.ok_or_else(|| "Docker ended the stream of its events".to_owned())??;
-                changed.extend(event.actor.and_then(|actor| actor.id));
-                settled.get_or_insert(Instant::now() + SETTLE);
-            }
-            () = sleep_until(until) => {
-                if !changed.is_empty() {
-                    return Ok(changed);
-                }
-            }
-        }
+    while changed.is_empty() {
+        changed.extend(container(events.next().await)?);
     }
+    let settled = Instant::now() + SETTLE;
+    while let Ok(event) = timeout_at(settled, events.next()).await {
+        changed.extend(container(event)?);
+    }
+    Ok(changed)
+}
+
+/// The container that an event is about.
+fn container(event: Option<Result<EventMessage, String>>) -> Result<Option<String>, String> {
+    let event = event.ok_or_else(|| "Docker ended the stream of its events".to_owned())??;
+    Ok(event.actor.and_then(|actor| actor.id))
 }
 
 /// What is known of an Engine's containers.
@@ -102,7 +100,7 @@ pub(super) struct Watch {
     rules: Arc<[Rule]>,
     engine: Arc<Engine>,
     /// By container id.
-    found: BTreeMap<String, Arc<Subject>>,
+    found: BTreeMap<Arc<str>, Arc<Subject>>,
     /// By container id, the names of those that match and whose processes are not of this host.
     elsewhere: BTreeMap<String, String>,
 }
@@ -153,10 +151,11 @@ impl Watch {
             .buffer_unordered(AT_A_TIME);
         while let Some(look) = looks.next().await {
             let (id, container) = look?;
-            self.found.remove(&id);
+            self.found.remove(&*id);
             self.elsewhere.remove(&id);
-            match container.map_or(Seen::Nothing, |container| self.see(&id, &container)) {
-                Seen::Target(subject) => drop(self.found.insert(id, Arc::new(*subject))),
+            let shared = Arc::from(&*id);
+            match container.map_or(Seen::Nothing, |container| self.see(&shared, &container)) {
+                Seen::Target(subject) => drop(self.found.insert(shared, Arc::new(*subject))),
                 Seen::Elsewhere(name) => drop(self.elsewhere.insert(id, name)),
                 Seen::Nothing => {}
             }
@@ -164,7 +163,7 @@ impl Watch {
         Ok(())
     }
 
-    fn see(&self, id: &str, container: &ContainerInspectResponse) -> Seen {
+    fn see(&self, id: &Arc<str>, container: &ContainerInspectResponse) -> Seen {
         let name = container.name.as_deref().unwrap_or_default().trim_start_matches('/');
         let config = container.config.as_ref();
         let labels = config.and_then(|config| config.labels.clone()).unwrap_or_default();
@@ -173,7 +172,7 @@ impl Watch {
         let Some(rule) = rules::rule_of(&self.rules, name, &labels) else { return Seen::Nothing };
         // Before the cgroup is looked at: if that is the container's, so is the process.
         let main = Process::now(pid);
-        let cgroup = membership::name_of(pid, |cgroup| cgroup.contains(id));
+        let cgroup = membership::name_of(pid, |cgroup| cgroup.contains(&**id));
         let (Some(main), Some(cgroup)) = (main, cgroup) else { return Seen::Elsewhere(name.to_owned()) };
         let image = config.and_then(|config| config.image.as_deref()).unwrap_or_default();
         let policy = container.host_config.as_ref().and_then(|host| host.restart_policy.as_ref()?.name);
@@ -196,7 +195,9 @@ impl Watch {
             actions: support::offered(DockerPlatform::TYPE).iter().map(|&name| name.into()).collect(),
             labels: self.owner.labels.clone().into_iter().chain(theirs).chain(known).collect(),
         };
-        let handle = Container { engine: self.engine.clone(), id: id.to_owned() };
+        // With the engine's own driver for cgroups both are the same: there may be many.
+        let cgroup = if *cgroup == **id { id.clone() } else { cgroup.into() };
+        let handle = Container { engine: self.engine.clone(), id: id.clone() };
         Seen::Target(Box::new(Subject {
             target,
             main: Some(main),

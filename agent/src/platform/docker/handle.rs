@@ -115,7 +115,7 @@ fn broken(socket: &Path, error: &Error) -> String {
 #[derive(Debug)]
 pub(super) struct Container {
     pub(super) engine: Arc<Engine>,
-    pub(super) id: String,
+    pub(super) id: Arc<str>,
 }
 
 impl Container {
@@ -124,9 +124,7 @@ impl Container {
         match error {
             Error::DockerResponseServerError { status_code: 404, .. } => Problem::new(Code::TargetGone, what),
             Error::DockerResponseServerError { .. } => Problem::new(Code::SupervisorRefused, what),
-            _ => {
-                Problem::new(Code::SupervisorRefused, what).hint("look whether Docker runs, and into its log")
-            }
+            _ => Problem::new(Code::NoAnswer, what).hint("look whether Docker runs, and into its log"),
         }
     }
 }

@@ -211,7 +211,7 @@ fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service
     Some(Subject {
         target,
         main: Some(main),
-        cgroup: Some(cgroup.to_owned()),
+        cgroup: Some(cgroup.into()),
         supervisor: Some(Arc::new(handle)),
     })
 }
