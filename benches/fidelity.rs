@@ -1,5 +1,6 @@
-//! Whether a fault is what was asked for: pauses in length, processor load in time burnt, memory in pages. Each
-//! is read twice: by the target or the kernel, and from the agent's own result.
+//! Whether a fault is what was asked for: pauses in length, processor load in time burnt, also as a share of a
+//! container's quota, memory in pages. Each is read twice: by the target or the kernel, and from the agent's own
+//! result.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,12 +21,17 @@ use chaos_kitty_benches::{
     mouse::{self, Mouse},
     run,
 };
-use chaos_kitty_tests::{Sandbox, Server, eventually, process};
+use chaos_kitty_tests::{
+    Sandbox, Server,
+    docker::{self, Docker},
+    eventually, process,
+};
 
 const PAUSES: usize = 200;
 const PAUSE: Duration = Duration::from_millis(500);
 const BURN: Duration = Duration::from_secs(10);
 const LOAD: u32 = 50;
+const SHARE: u32 = 60;
 const SIZE: u64 = 256 << 20;
 const HOLD: Duration = Duration::from_secs(3);
 
@@ -39,6 +45,7 @@ fn main() {
         pauses(&server, &mouse).await;
         burn(&server, agent.process.pid()).await;
         fill(&server, agent.process.pid()).await;
+        share(&sandbox, &server).await;
     });
 }
 
@@ -118,6 +125,30 @@ async fn fill(server: &Server, agent: u32) {
         ],
     );
     println!("  limit: to the page, all of it given back");
+}
+
+/// Percent of a container's own quota, not of a core.
+async fn share(sandbox: &Sandbox, server: &Server) {
+    let docker = Docker::new(sandbox).await;
+    docker.container("half", &["--cpus", "0.5"], docker::SCRATCH, &["/busybox", "sleep", "3600"]);
+    let socket = docker.socket();
+    let flags = ["--docker", "half", "--docker-socket", socket.to_str().unwrap()];
+    let _agent = sandbox.agent(server, "docker", &flags).await;
+    server.target("half").await;
+    let before = docker.cpu_usage("half");
+    let spin = action::Kind::Cpu(SpinCpu { cores: 0, load: SHARE });
+    let result = unleash(server, "docker/docker/half", BURN, spin).await;
+    let used = docker.cpu_usage("half") - before;
+    let Some(action_result::Kind::Cpu(cpu)) = result.kind else { panic!("{result:?}") };
+    let said = Duration::try_from(cpu.cpu_time.unwrap()).unwrap();
+    let row =
+        |by: &str, time: Duration| [by.to_owned(), format!("{:.3}", time.as_secs_f64() / BURN.as_secs_f64())];
+    table(
+        "a container limited to 0.5 CPU at 60 % for 10 s: CPU used",
+        ["by", "CPU"],
+        &[row("its cgroup's accounting", used), row("the stressor's own clock", said)],
+    );
+    println!("  limit: 0.30 +- 0.01");
 }
 
 /// One action from its order to its end, which must be a good one.

@@ -13,7 +13,14 @@ impl Kind {
             Self::Gc(_) => Name::Gc,
             Self::Error(_) => Name::Error,
             Self::Script(_) => Name::Script,
+            Self::Restart(_) => Name::Restart,
+            Self::Stop(_) => Name::Stop,
         }
+    }
+
+    /// Whether it is held for a duration, which it then needs; the others refuse one.
+    pub const fn is_held(&self) -> bool {
+        !matches!(self, Self::Kill(_) | Self::Gc(_) | Self::Restart(_))
     }
 }
 

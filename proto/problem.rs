@@ -97,6 +97,8 @@ codes! {
     NotAdmitted = 61014, FailedPrecondition, 409;
     /// The suite's steady state does not hold.
     NotSteady = 61015, FailedPrecondition, 409;
+    /// Whoever runs the target (a container engine, the service manager) refused, or could not do it.
+    SupervisorRefused = 61020, FailedPrecondition, 409;
 
     /// The target's agent is not connected.
     AgentUnreachable = 62001, Unavailable, 503;

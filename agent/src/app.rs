@@ -16,8 +16,10 @@ use crate::{
     executor::{self, Executor},
     platform::{
         Owner, Platforms,
+        docker::{self, DockerPlatform},
         host::HostPlatform,
-        process::{ProcessPlatform, rules},
+        process::{self, ProcessPlatform},
+        systemd::{self, SystemdPlatform},
     },
     state::State,
     uplink::{Presence, Reports, Uplink, relay},
@@ -139,18 +141,29 @@ impl Agent {
 }
 
 fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
-    let rules = rules::compile(&config.rules).map_err(|problems| {
-        let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
-        Problem::new(Code::Usage, lines.join("\n"))
-    })?;
+    let processes = process::rules::compile(&config.processes).map_err(all)?;
+    let services = systemd::rules::compile(&config.services).map_err(all)?;
+    let containers = docker::rules::compile(&config.containers).map_err(all)?;
     let mut platforms = Platforms::default();
     if config.args.host_target {
         platforms.add(HostPlatform::new(owner.clone()));
     }
-    if !rules.is_empty() {
-        platforms.add(ProcessPlatform::new(owner, rules));
+    if !processes.is_empty() {
+        platforms.add(ProcessPlatform::new(owner.clone(), processes));
+    }
+    if !services.is_empty() {
+        platforms.add(SystemdPlatform::new(owner.clone(), services));
+    }
+    if !containers.is_empty() {
+        platforms.add(DockerPlatform::new(owner, containers, config.args.docker_socket()));
     }
     Ok(platforms)
+}
+
+/// Several problems as one.
+fn all(problems: Vec<Problem>) -> Problem {
+    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
+    Problem::new(Code::Usage, lines.join("\n"))
 }
 
 /// What an earlier agent left is put back first; what takes long, beside the rest.

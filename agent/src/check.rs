@@ -1,16 +1,28 @@
 //! `kitty-agent check`: what this host can do, and what is missing for the rest.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use chaos_kitty::Problem;
 use rustix::fs::{Access, access};
 
-use crate::{config::Config, executor::Settings, platform::process::rules, policy::Policy};
+use crate::{
+    config::Config,
+    executor::Settings,
+    platform::{
+        Owner,
+        docker::{self, DockerPlatform},
+        process,
+        systemd::{self, SystemdPlatform},
+    },
+    policy::Policy,
+};
 
 /// One line of the table.
 struct Finding {
@@ -36,12 +48,15 @@ pub(crate) fn run(config: &Config) -> ExitCode {
     }
 }
 
+/// Longest wait for whoever runs targets.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// The first so many findings are needed for any fault at all.
 const ESSENTIAL: usize = 2;
 
 fn findings(config: &Config) -> Vec<Finding> {
     let find = |what, seen, needed_for| Finding { what, seen, needed_for };
-    vec![
+    let mut findings = vec![
         find("guard", guard(config), "any fault"),
         find("state folder", writable_folder(&config.args.state_folder()), "any fault"),
         find("targets", targets(config), "being of use"),
@@ -62,7 +77,14 @@ fn findings(config: &Config) -> Vec<Finding> {
             capability(CAP_NET_ADMIN, "CAP_NET_ADMIN"),
             "seeing new processes at once",
         ),
-    ]
+    ];
+    if !config.services.is_empty() {
+        findings.push(find("systemd", services(config), "services as targets"));
+    }
+    if !config.containers.is_empty() {
+        findings.push(find("docker", containers(config), "containers as targets"));
+    }
+    findings
 }
 
 fn print(findings: &[Finding]) -> io::Result<()> {
@@ -102,14 +124,45 @@ fn writable_folder(folder: &Path) -> Result<String, String> {
 }
 
 fn targets(config: &Config) -> Result<String, String> {
-    let rules = rules::compile(&config.rules)
-        .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))?;
-    match (rules.len(), config.args.host_target) {
+    let processes = process::rules::compile(&config.processes).map_err(joined)?;
+    let services = systemd::rules::compile(&config.services).map_err(joined)?;
+    let containers = docker::rules::compile(&config.containers).map_err(joined)?;
+    match (processes.len() + services.len() + containers.len(), config.args.host_target) {
         (0, false) => {
-            Err("none is named: give --process, --host-target or a file with [[process]]".to_owned())
+            Err("none is named: give --process, --systemd, --docker, --host-target, or a file with \
+                           [[process]], [[systemd]] or [[docker]]"
+                .to_owned())
         }
         (rules, host) => Ok(format!("rules: {rules}{}", if host { ", and the host" } else { "" })),
     }
+}
+
+fn joined(problems: Vec<Problem>) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// What systemd answers.
+fn services(config: &Config) -> Result<String, String> {
+    let rules = systemd::rules::compile(&config.services).map_err(joined)?;
+    answered(SystemdPlatform::new(nobody(), rules).probe())
+}
+
+/// What Docker answers.
+fn containers(config: &Config) -> Result<String, String> {
+    let rules = docker::rules::compile(&config.containers).map_err(joined)?;
+    answered(DockerPlatform::new(nobody(), rules, config.args.docker_socket()).probe())
+}
+
+fn answered(probe: impl Future<Output = Result<String, String>>) -> Result<String, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let looked = async { tokio::time::timeout(PATIENCE, probe).await };
+    let seen = runtime.map_err(|error| error.to_string())?.block_on(looked);
+    seen.unwrap_or_else(|_| Err(format!("it did not answer within {PATIENCE:?}")))
+}
+
+/// Whose targets they would be does not matter here.
+fn nobody() -> Owner {
+    Owner { agent_id: String::new(), host: String::new(), labels: BTreeMap::new() }
 }
 
 /// The version of the hierarchy that freezes and kills, and whether this process may make cgroups there.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     env, fmt, fs,
+    marker::PhantomData,
     path::{Path, PathBuf},
 };
 
@@ -14,23 +15,36 @@ use chaos_kitty::{
     telemetry,
 };
 use clap::{Parser, Subcommand};
-use serde::{Deserialize, Deserializer, de};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned},
+};
 
-use crate::{platform::process::rules::RuleSettings, policy::Policy};
+use crate::{
+    platform::{docker, process, systemd},
+    policy::Policy,
+};
 
-/// The key of the file that holds rules as tables, besides the names that the flag takes.
+/// The keys of the file that hold rules as tables, besides the names that the flags take.
 const PROCESS: &str = "process";
+const SYSTEMD: &str = "systemd";
+const DOCKER: &str = "docker";
+const TABLES: [&str; 3] = [PROCESS, SYSTEMD, DOCKER];
+
+/// Where Docker listens unless it is told to listen elsewhere.
+const DOCKER_SOCKET: &str = "/var/run/docker.sock";
 
 /// Where the policy is unless it is named.
 const POLICY: &str = "/etc/chaos-kitty/policy.toml";
 
 const ABOUT: &str = "Carries faults out on the targets of this host, and puts them back.
 
-Only what is named here is a target: processes by --process or by [[process]] tables in the file, the host by \
---host-target.";
+Only what is named here is a target: processes by --process, services by --systemd, containers by --docker or by \
+their own label, all of them also by tables in the file; the host by --host-target.";
 
 const EXAMPLES: &str = "Examples:
   kitty-agent --process nginx --process redis-server
+  kitty-agent --systemd 'web@*' --docker 'mongo-*'
   kitty-agent --server http://kitty.example:8080 --host-target --group web
   kitty-agent --config /etc/chaos-kitty/agent.toml
   kitty-agent check
@@ -64,6 +78,18 @@ pub(crate) struct Args {
     /// Offer the processes of this name, or program, as targets. Repeatable
     #[arg(long, value_name = "NAME", global = true)]
     process: Vec<String>,
+    /// Offer the systemd services of this name as targets; * is any text. Repeatable
+    #[arg(long, value_name = "UNIT", global = true)]
+    systemd: Vec<String>,
+    /// Offer the Docker containers of this name as targets; * is any text. Repeatable
+    #[arg(long, value_name = "NAME", global = true)]
+    docker: Vec<String>,
+    /// Offer the Docker containers that have the label chaoskitty=true
+    #[arg(long, global = true)]
+    docker_opt_in: bool,
+    /// Where Docker listens. Default: that of $DOCKER_HOST, else /var/run/docker.sock
+    #[arg(long, value_name = "PATH", global = true)]
+    docker_socket: Option<PathBuf>,
     /// Offer the host itself as a target
     #[arg(long, global = true)]
     pub(crate) host_target: bool,
@@ -131,7 +157,11 @@ pub(crate) struct Revert {
 pub(crate) struct Config {
     pub(crate) args: Args,
     /// Of `--process` and of the file's tables.
-    pub(crate) rules: Vec<RuleSettings>,
+    pub(crate) processes: Vec<process::rules::RuleSettings>,
+    /// Of `--systemd` and of the file's tables.
+    pub(crate) services: Vec<systemd::rules::RuleSettings>,
+    /// Of `--docker`, `--docker-opt-in` and of the file's tables.
+    pub(crate) containers: Vec<docker::rules::RuleSettings>,
 }
 
 /// Reads the command line, the environment and the file.
@@ -139,14 +169,22 @@ pub(crate) struct Config {
 /// # Errors
 /// See [`SettingsError`].
 pub(crate) fn load() -> Result<Config, SettingsError> {
-    settings::load::<Args>(&[PROCESS]).and_then(config)
+    settings::load::<Args>(&TABLES).and_then(config)
 }
 
 fn config(loaded: Loaded<Args>) -> Result<Config, SettingsError> {
-    let tables = loaded.tables::<Entry>(PROCESS)?;
-    let named = loaded.args.process.iter().map(|name| RuleSettings::named(name));
-    let rules = named.chain(tables.into_iter().map(|entry| entry.value.0)).collect();
-    Ok(Config { args: loaded.args, rules })
+    let processes = rules(&loaded, PROCESS, &loaded.args.process)?;
+    let services = rules(&loaded, SYSTEMD, &loaded.args.systemd)?;
+    let mut containers: Vec<docker::rules::RuleSettings> = rules(&loaded, DOCKER, &loaded.args.docker)?;
+    containers.extend(loaded.args.docker_opt_in.then(docker::rules::RuleSettings::opt_in));
+    Ok(Config { args: loaded.args, processes, services, containers })
+}
+
+/// Those that a flag names, then those of the file.
+fn rules<T: Named>(loaded: &Loaded<Args>, key: &str, names: &[String]) -> Result<Vec<T>, SettingsError> {
+    let tables = loaded.tables::<Entry<T>>(key)?;
+    let named = names.iter().map(|name| T::named(name));
+    Ok(named.chain(tables.into_iter().map(|entry| entry.value.0)).collect())
 }
 
 impl Config {
@@ -208,6 +246,12 @@ impl Args {
         self.labels().into_iter().collect()
     }
 
+    /// Where Docker listens.
+    pub(crate) fn docker_socket(&self) -> PathBuf {
+        let named = || env::var("DOCKER_HOST").ok()?.strip_prefix("unix://").map(PathBuf::from);
+        self.docker_socket.clone().or_else(named).unwrap_or_else(|| DOCKER_SOCKET.into())
+    }
+
     /// The state folder.
     pub(crate) fn state_folder(&self) -> PathBuf {
         self.state.clone().unwrap_or_else(|| {
@@ -233,30 +277,53 @@ fn label(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// An entry under `process` in the file: a name, or a table.
-struct Entry(RuleSettings);
+/// Settings of a rule that a name alone can make.
+trait Named: DeserializeOwned {
+    fn named(name: &str) -> Self;
+}
 
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntryVisitor)
+impl Named for process::rules::RuleSettings {
+    fn named(name: &str) -> Self {
+        Self::named(name)
     }
 }
 
-struct EntryVisitor;
+impl Named for systemd::rules::RuleSettings {
+    fn named(name: &str) -> Self {
+        Self::named(name)
+    }
+}
 
-impl<'de> de::Visitor<'de> for EntryVisitor {
-    type Value = Entry;
+impl Named for docker::rules::RuleSettings {
+    fn named(name: &str) -> Self {
+        Self::named(name)
+    }
+}
+
+/// An entry under `process`, `systemd` or `docker` in the file: a name, or a table.
+struct Entry<T>(T);
+
+impl<'de, T: Named> Deserialize<'de> for Entry<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(EntryVisitor(PhantomData))
+    }
+}
+
+struct EntryVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Named> de::Visitor<'de> for EntryVisitor<T> {
+    type Value = Entry<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a process, or a table that describes it")
+        f.write_str("the name of a target, or a table that describes it")
     }
 
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Entry, E> {
-        Ok(Entry(RuleSettings::named(name)))
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<Entry<T>, E> {
+        Ok(Entry(T::named(name)))
     }
 
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
-        RuleSettings::deserialize(de::value::MapAccessDeserializer::new(map)).map(Entry)
+    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Entry<T>, A::Error> {
+        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Entry)
     }
 }
 
@@ -270,18 +337,30 @@ mod tests {
         fs::write(&path, file).unwrap();
         let line =
             ["kitty-agent", "--config", path.to_str().unwrap()].into_iter().chain(flags.iter().copied());
-        settings::load_from::<Args>(line.map(Into::into).collect(), &[PROCESS]).and_then(config)
+        settings::load_from::<Args>(line.map(Into::into).collect(), &TABLES).and_then(config)
     }
 
     #[test]
     fn rules_come_from_flags_and_from_names_and_tables_of_the_file() {
         let file = "name = 'web-1'\n[[process]]\nname = 'shop'\ncommand_line = 'shop.*'\n";
         let config = load(&["--process", "nginx"], file).unwrap();
-        let names: Vec<_> = config.rules.iter().map(|rule| rule.name.as_str()).collect();
+        let names: Vec<_> = config.processes.iter().map(|rule| rule.name.as_str()).collect();
         assert_eq!(names, ["nginx", "shop"]);
         assert_eq!(config.args.name.as_deref(), Some("web-1"));
-        let names = load(&[], "process = ['a', 'b']").unwrap().rules;
-        assert_eq!(names, [RuleSettings::named("a"), RuleSettings::named("b")]);
+        let names = load(&[], "process = ['a', 'b']").unwrap().processes;
+        assert_eq!(names, ["a", "b"].map(process::rules::RuleSettings::named));
+    }
+
+    #[test]
+    fn services_and_containers_are_named_alike() {
+        let file = "[[systemd]]\nunit = 'web@*'\ngroup = 'front'\n\n[[docker]]\nlabel = 'tier=back'\n";
+        let flags = ["--systemd", "nginx", "--docker", "mongo-*", "--docker-opt-in"];
+        let config = load(&flags, file).unwrap();
+        let units: Vec<_> = config.services.iter().map(|rule| rule.unit.as_str()).collect();
+        assert_eq!(units, ["nginx", "web@*"]);
+        let docker = docker::rules::RuleSettings::named("mongo-*");
+        assert_eq!((config.containers.len(), &config.containers[0]), (3, &docker));
+        assert!(load(&[], "[[docker]]\nimage = 'x'\n").is_err());
     }
 
     #[test]
@@ -307,9 +386,10 @@ mod tests {
         let text = include_str!("../../packaging/agent.toml");
         let uncommented: String =
             text.lines().skip(2).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
-        assert!(load(&[], text).unwrap().rules.is_empty());
+        assert!(load(&[], text).unwrap().processes.is_empty());
         let config = load(&[], &uncommented).unwrap_or_else(|error| panic!("{error}"));
-        assert!(config.args.host_target && config.rules[0].cattle);
+        assert!(config.args.host_target && config.processes[0].cattle);
+        assert_eq!((config.services.len(), config.containers.len()), (1, 1));
     }
 
     #[test]
@@ -318,7 +398,7 @@ mod tests {
         let flags = ["--process", "nginx", "--label", "a=b", "--dump-config"];
         let Err(SettingsError::Dump(text)) = load(&flags, file) else { panic!("nothing was dumped") };
         let again = load(&[], &text).unwrap_or_else(|error| panic!("{error} in\n{text}"));
-        let mut names: Vec<_> = again.rules.iter().map(|rule| rule.name.as_str()).collect();
+        let mut names: Vec<_> = again.processes.iter().map(|rule| rule.name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["nginx", "shop"]);
         assert_eq!(again.args.labels().get("a").map(String::as_str), Some("b"));

@@ -10,6 +10,7 @@ mod config;
 pub mod executor;
 pub mod host;
 pub mod journal;
+mod pattern;
 pub mod platform;
 pub mod policy;
 mod revert;

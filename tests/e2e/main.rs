@@ -11,6 +11,8 @@
 
 mod architecture;
 mod cli;
+mod docker;
+mod docker_roster;
 mod experiment;
 mod experiment_cli;
 mod experiment_crash;
@@ -32,6 +34,7 @@ mod script;
 mod startup;
 mod stream;
 mod systemd;
+mod systemd_units;
 mod telemetry;
 mod tls;
 mod worker;

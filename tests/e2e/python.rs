@@ -75,7 +75,7 @@ async fn a_python_worker_is_seen_and_takes_each_action() {
     let failures = async || (shop.stdout().matches("failed: hiss").count() == 3).then_some(());
     eventually("the loop says that it failed three times", failures).await;
 
-    let kill = Do::Kill(v1::Kill { signal: "KILL".to_owned(), tree: false });
+    let kill = Do::Kill(v1::Kill { signal: "KILL".to_owned(), ..v1::Kill::default() });
     let over = server.unleash("snake", v1::Action { duration: None, kind: Some(kill) }).await.unwrap();
     assert!(matches!(over.state(), State::Done | State::Failed), "{over:?}");
     let status = shop.ended().await;

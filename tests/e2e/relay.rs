@@ -68,8 +68,9 @@ async fn a_worker_behind_two_agents_takes_every_action() {
     }
     let over = server.unleash("till", at_once(Kind::Gc(TriggerGc {}))).await.unwrap();
     assert_eq!(over.state(), State::Done, "{over:?}");
-    let over =
-        server.unleash("till", at_once(Kind::Kill(Kill { signal: "KILL".to_owned(), tree: false }))).await;
+    let over = server
+        .unleash("till", at_once(Kind::Kill(Kill { signal: "KILL".to_owned(), ..Kill::default() })))
+        .await;
     assert_eq!(over.unwrap().state(), State::Done);
     eventually("the worker is gone", async || (!is_alive(shop.process.pid())).then_some(())).await;
     eventually("its target is gone", async || server.targets().await.is_empty().then_some(())).await;

@@ -176,7 +176,8 @@ impl Own {
         let settings = Settings { scripts_dir, ..Settings::default() };
         let app = App::start(settings, Store::in_memory().unwrap()).await.unwrap();
         let hosts = AllowedHosts::from_iter(Vec::new());
-        let router = api::router(app.service(), hosts, &Default::default()).await.unwrap();
+        let router =
+            api::router(app.service(), hosts, &Default::default(), &Default::default()).await.unwrap();
         let stop = CancellationToken::new();
         tokio::spawn(listeners.serve(router, stop.clone(), Duration::from_secs(1)));
         Self { app, socket, stop }

@@ -32,7 +32,7 @@ fn delay(duration: Duration) -> v1::Action {
 }
 
 fn kill(signal: &str) -> v1::Action {
-    action(None, Do::Kill(v1::Kill { signal: signal.to_owned(), tree: false }))
+    action(None, Do::Kill(v1::Kill { signal: signal.to_owned(), ..v1::Kill::default() }))
 }
 
 fn boom(duration: Duration, probability: f64) -> v1::Action {

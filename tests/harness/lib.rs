@@ -22,6 +22,8 @@
 
 mod agent;
 pub mod booted;
+pub mod docker;
+pub mod engine;
 pub mod http;
 pub mod process;
 pub mod proxy;

@@ -15,8 +15,8 @@ use tokio::time::sleep;
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, unsupported};
 use crate::{
     host::{
-        cgroup::{Cgroup, Freezer},
-        process::{self, Process, stands_still},
+        cgroup::{Cgroup, Extent, Freezer},
+        process::{Process, stands_still},
     },
     platform::Subject,
 };
@@ -32,7 +32,7 @@ const ROUNDS: usize = 100;
 
 /// See the module.
 pub(super) struct Delay {
-    main: Process,
+    extent: Extent,
     /// `None`: by signals.
     freezer: Option<Cgroup>,
     /// What stood still by our doing, main process first.
@@ -45,11 +45,11 @@ pub(super) struct Delay {
 
 impl Delay {
     pub(super) fn new(subject: &Subject) -> Result<Self, Problem> {
-        let main = subject.main.ok_or_else(|| {
+        let extent = subject.extent().ok_or_else(|| {
             unsupported(subject, "delay").hint("pause a process, a worker or a container instead")
         })?;
         Ok(Self {
-            main,
+            extent,
             freezer: None,
             stopped: Vec::new(),
             left_alone: HashSet::new(),
@@ -59,17 +59,24 @@ impl Delay {
     }
 
     fn look(&mut self) -> Result<Prepared, Problem> {
-        let tree = process::tree(self.main);
-        let state = self.main.stat().map(|stat| stat.state).ok_or_else(|| self.gone())?;
-        self.freezer = Cgroup::owned_by(&tree);
+        let tree = self.extent.processes();
+        let main = self.extent.main;
+        let state = main.stat().map(|stat| stat.state).ok_or_else(|| self.gone())?;
+        let freezers = self.extent.freezers();
+        let is_frozen = |one: &&Cgroup| one.freezer().is_ok_and(|freezer| freezer != Freezer::Thawed);
+        if let Some(frozen) = freezers.iter().find(is_frozen) {
+            let what = format!("{} is frozen already, and not by our doing", frozen.folder.display());
+            return Err(Problem::new(Code::AlreadyInState, what)
+                .hint("whoever paused it can let it go on, e.g. docker unpause, systemctl thaw"));
+        }
+        self.freezer = freezers.into_iter().next();
         self.left_alone = tree.iter().copied().filter(stands_still).collect();
-        let frozen = self.freezer.as_ref().map_or(Ok(Freezer::Thawed), Cgroup::freezer);
-        if self.left_alone.contains(&self.main) || frozen.is_ok_and(|freezer| freezer != Freezer::Thawed) {
+        if self.left_alone.contains(&main) {
             return Err(Problem::new(
                 Code::AlreadyInState,
-                format!("process {} stands still already, and not by our doing", self.main),
+                format!("process {main} stands still already, and not by our doing"),
             )
-            .hint(format!("whoever stopped it can continue it: kill -CONT {}", self.main)));
+            .hint(format!("whoever stopped it can continue it: kill -CONT {main}")));
         }
         let mut seen = vec![evidence(Phase::Before, "process state", state)];
         seen.extend(
@@ -122,29 +129,29 @@ impl Delay {
             if !comes_about(|| new.iter().all(|process| stands_still(process) || process.has_ended())).await {
                 return Err(Problem::new(
                     Code::NoAnswer,
-                    format!("not all of process {}'s tree stood still within {PATIENCE:?}", self.main),
+                    format!("not all of process {}'s tree stood still within {PATIENCE:?}", self.extent.main),
                 )
                 .hint("a process of it may hang in the kernel (state D)"));
             }
             self.since = boot_time();
             let known: HashSet<_> = self.stopped.iter().chain(&self.left_alone).copied().collect();
-            new = process::tree(self.main).into_iter().filter(|process| !known.contains(process)).collect();
+            new = self.extent.processes().into_iter().filter(|process| !known.contains(process)).collect();
             if new.is_empty() {
-                return if self.main.has_ended() { Err(self.gone()) } else { Ok(()) };
+                return if self.extent.main.has_ended() { Err(self.gone()) } else { Ok(()) };
             }
             self.stopped.extend(&new);
             arm.rearm(self.undos()).await?;
         }
         Err(Problem::new(
             Code::Unsupported,
-            format!("process {} forks faster than its tree can be stopped", self.main),
+            format!("process {} forks faster than its tree can be stopped", self.extent.main),
         )
         .hint("run it in a cgroup of its own, which is frozen as a whole"))
     }
 
     /// What is seen while it stands still.
     fn during(&self) -> Vec<v1::Evidence> {
-        let state = self.main.stat().map_or("gone".to_owned(), |stat| stat.state.to_string());
+        let state = self.extent.main.stat().map_or("gone".to_owned(), |stat| stat.state.to_string());
         let still = match &self.freezer {
             Some(cgroup) => evidence(Phase::During, cgroup.attribute(), "frozen"),
             None => {
@@ -171,18 +178,18 @@ impl Delay {
                 self.stopped.iter().filter(|process| stands_still(process)).map(Process::to_string).collect();
             return Err(Problem::new(
                 Code::Stuck,
-                format!("of process {}'s tree some stand still yet", self.main),
+                format!("of process {}'s tree some stand still yet", self.extent.main),
             )
             .hint(format!("run on the host: kill -CONT {}", still.join(" "))));
         }
-        let state = self.main.stat().map_or("gone".to_owned(), |stat| stat.state.to_string());
+        let state = self.extent.main.stat().map_or("gone".to_owned(), |stat| stat.state.to_string());
         let mut seen = vec![evidence(Phase::After, "process state", state)];
         seen.extend(self.freezer.iter().map(|freezer| evidence(Phase::After, freezer.attribute(), "thawed")));
         Ok(seen)
     }
 
     fn gone(&self) -> Problem {
-        Problem::new(Code::TargetGone, format!("process {} has ended", self.main))
+        Problem::new(Code::TargetGone, format!("process {} has ended", self.extent.main))
     }
 }
 

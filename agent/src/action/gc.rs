@@ -6,38 +6,35 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, GcResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{Process, clock::boot_time, message::Reverted};
+use chaos_kitty_guard::{clock::boot_time, message::Reverted};
 use futures_util::future::FutureExt;
 
 use super::{
     Arm, Fault, Prepared, Resource, Step, evidence,
     hotspot::{self, HotSpot},
 };
-use crate::platform::Subject;
+use crate::{host::cgroup::Extent, platform::Subject};
 
 /// One collection of a target's runtime.
 #[derive(Debug)]
 pub(super) struct Gc {
-    target: Process,
-    /// The target's processes: the virtual machine may be a child of a wrapper.
-    pids: Vec<u32>,
+    target: Extent,
     machine: Option<HotSpot>,
     figures: Option<GcResult>,
 }
 
 impl Gc {
     pub(super) fn new(subject: &Subject) -> Result<Self, Problem> {
-        let target = subject.main.ok_or_else(|| super::unsupported(subject, "a collection"))?;
-        Ok(Self { target, pids: subject.target.pids.clone(), machine: None, figures: None })
+        let target = subject.extent().ok_or_else(|| super::unsupported(subject, "a collection"))?;
+        Ok(Self { target, machine: None, figures: None })
     }
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
-        let others =
-            self.pids.iter().filter(|pid| **pid != self.target.pid).filter_map(|pid| Process::now(*pid));
-        let mut processes = std::iter::once(self.target).chain(others);
-        let found = processes.find(|process| hotspot::is_machine(process.pid));
+        // It may be a child of a wrapper.
+        let found = self.target.processes().into_iter().find(|process| hotspot::is_machine(process.pid));
         let machine = found.ok_or_else(|| {
-            Problem::new(Code::Unsupported, format!("process {} is no Java virtual machine", self.target))
+            let main = self.target.main;
+            Problem::new(Code::Unsupported, format!("process {main} is no Java virtual machine"))
                 .hint("other runtimes collect when told from inside: use the worker SDK in the service")
         })?;
         self.machine = Some(HotSpot::of(machine)?);

@@ -1,6 +1,7 @@
-//! A signal to the target's main process, or to its whole tree. Holds nothing.
+//! A signal to the target's main process, or to its whole tree: from the host, or through whoever runs it. Holds
+//! nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Code, Problem,
@@ -16,10 +17,10 @@ use tokio::time::timeout;
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, unsupported};
 use crate::{
     host::{
-        cgroup::{Cgroup, Freezer},
+        cgroup::{Extent, Freezer},
         process::{self, Process},
     },
-    platform::Subject,
+    platform::{Subject, supervisor::Supervisor, support},
 };
 
 /// How long it is looked whether the main process ends.
@@ -30,76 +31,90 @@ const STOPPING: [Signal; 4] = [Signal::STOP, Signal::TSTP, Signal::TTIN, Signal:
 
 /// See the module.
 pub(super) struct Kill {
-    main: Process,
-    signal: Signal,
-    name: &'static str,
+    extent: Extent,
+    signal: signal::Signal,
     tree: bool,
+    /// Who sends the signal. `None`: we do.
+    through: Option<Arc<dyn Supervisor>>,
     hit: Vec<Process>,
     ended: bool,
 }
 
 impl Kill {
     pub(super) fn new(kill: &v1::Kill, subject: &Subject) -> Result<Self, Problem> {
-        let main = subject.main.ok_or_else(|| {
+        let extent = subject.extent().ok_or_else(|| {
             unsupported(subject, "kill").hint("kill a process, a worker or a container instead")
         })?;
-        let named = signal::Signal::parse("action.kill.signal", &kill.signal)?;
-        let signal = Signal::from_named_raw(named.number).ok_or_else(|| {
-            Problem::invalid("action.kill.signal", format_args!("{} can not be sent", named.name))
-        })?;
-        if STOPPING.contains(&signal) {
+        let signal = signal::Signal::parse("action.kill.signal", &kill.signal)?;
+        if STOPPING.iter().any(|stopping| stopping.as_raw() == signal.number) {
             return Err(Problem::invalid(
                 "action.kill.signal",
-                format_args!("{} makes the target stand still, and nothing would continue it", named.name),
+                format_args!("{} makes the target stand still, and nothing would continue it", signal.name),
             )
             .hint("use delay, which puts it back: kittyctl unleash delay --duration 10s"));
         }
-        Ok(Self { main, signal, name: named.name, tree: kill.tree, hit: Vec::new(), ended: false })
+        let through = support::kills_through_supervisor(&subject.target.platform_type, kill)?;
+        let through = through.then(|| super::supervisor(subject, "kill")).transpose()?;
+        Ok(Self { extent, signal, tree: kill.tree, through, hit: Vec::new(), ended: false })
     }
 
     fn targets(&self) -> Vec<Process> {
-        if self.tree { process::tree(self.main) } else { vec![self.main] }
+        if self.tree { self.extent.processes() } else { vec![self.extent.main] }
     }
 
     /// A frozen process never sees the signal (version 1), or sees it when it is thawed (version 2).
     fn thaw(&self) -> Result<(), Problem> {
-        let Some(cgroup) = Cgroup::owned_by(&process::tree(self.main)) else { return Ok(()) };
-        if cgroup.freezer().is_ok_and(|freezer| freezer == Freezer::Thawed) {
-            return Ok(());
+        for cgroup in self.extent.freezers() {
+            if cgroup.freezer().is_ok_and(|freezer| freezer == Freezer::Thawed) {
+                continue;
+            }
+            cgroup.thaw().step().map_err(|error| {
+                Problem::internal(format!("thawing {} before the kill: {error}", cgroup.folder.display()))
+            })?;
         }
-        cgroup.thaw().step().map(drop).map_err(|error| {
-            Problem::internal(format!("thawing {} before the kill: {error}", cgroup.folder.display()))
-        })
+        Ok(())
     }
 
-    fn strike(&mut self) -> Result<Duration, Problem> {
+    async fn strike(&mut self) -> Result<Duration, Problem> {
         let targets = self.targets();
         self.thaw()?;
         let at = boot_time();
-        for process in targets {
-            let hit = process.signal(self.signal).map_err(|error| {
-                Problem::new(
-                    Code::PolicyForbids,
-                    format!("sending {} to process {process}: {error}", self.name),
-                )
-                .hint("run the agent as a user that may signal the target")
-            })?;
-            if hit {
-                self.hit.push(process);
+        match self.through.clone() {
+            Some(supervisor) => {
+                supervisor.kill(self.signal, self.tree).await?;
+                self.hit = targets;
             }
+            None => self.signal_all(targets)?,
         }
         if self.hit.is_empty() {
             return Err(Problem::new(
                 Code::TargetGone,
-                format!("process {} ended before the signal", self.main),
+                format!("process {} ended before the signal", self.extent.main),
             ));
         }
         Ok(at)
     }
 
+    fn signal_all(&mut self, targets: Vec<Process>) -> Result<(), Problem> {
+        let name = self.signal.name;
+        let signal = Signal::from_named_raw(self.signal.number)
+            .ok_or_else(|| Problem::invalid("action.kill.signal", format_args!("{name} can not be sent")))?;
+        for process in targets {
+            let hit = process.signal(signal).map_err(|error| {
+                Problem::new(Code::PolicyForbids, format!("sending {name} to process {process}: {error}"))
+                    .hint("run the agent as a user that may signal the target")
+            })?;
+            if hit {
+                self.hit.push(process);
+            }
+        }
+        Ok(())
+    }
+
     async fn look(&mut self) -> Vec<v1::Evidence> {
-        self.ended = matches!(timeout(LOOK, process::ended(self.main)).await, Ok(Ok(())));
-        let state = match self.main.stat() {
+        let main = self.extent.main;
+        self.ended = matches!(timeout(LOOK, process::ended(main)).await, Ok(Ok(())));
+        let state = match main.stat() {
             Some(stat) if !self.ended => stat.state.to_string(),
             _ => "gone".to_owned(),
         };
@@ -114,10 +129,11 @@ impl Fault for Kill {
 
     fn prepare(&mut self) -> Step<'_, Prepared> {
         async {
-            let state =
-                self.main.stat().map(|stat| stat.state).ok_or_else(|| {
-                    Problem::new(Code::TargetGone, format!("process {} has ended", self.main))
-                })?;
+            let main = self.extent.main;
+            let state = main
+                .stat()
+                .map(|stat| stat.state)
+                .ok_or_else(|| Problem::new(Code::TargetGone, format!("process {main} has ended")))?;
             Ok(Prepared {
                 processes: self.targets(),
                 evidence: vec![evidence(Phase::Before, "process state", state)],
@@ -128,7 +144,7 @@ impl Fault for Kill {
     }
 
     fn inject<'a>(&'a mut self, _: &'a dyn Arm) -> Step<'a, Duration> {
-        async { self.strike() }.boxed()
+        self.strike().boxed()
     }
 
     fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
@@ -137,7 +153,7 @@ impl Fault for Kill {
 
     fn figures(&self) -> Option<action_result::Kind> {
         Some(action_result::Kind::Kill(KillResult {
-            signal: self.name.to_owned(),
+            signal: self.signal.name.to_owned(),
             pids: self.hit.iter().map(|process| process.pid).collect(),
             ended: self.ended,
         }))

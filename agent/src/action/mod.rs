@@ -9,10 +9,12 @@ mod hsperf;
 mod kill;
 mod memory;
 mod needs;
+mod restart;
 mod script;
 mod scripts;
+mod stop;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Code, Problem,
@@ -25,7 +27,7 @@ pub use scripts::Scripts;
 
 use crate::{
     host::cgroup::{Cgroup, Freezer},
-    platform::{Subject, support},
+    platform::{Subject, supervisor::Supervisor, support},
     stress::spawn::{self, Stressor},
 };
 
@@ -62,6 +64,11 @@ pub trait Fault: Send {
     /// (it broke off). The default waits for ever. The end of the target's main process is seen by the executor.
     fn over(&mut self) -> Step<'_, ()> {
         future::pending().boxed()
+    }
+
+    /// Whether the end of the target's main process is of its own doing, so that it does not end with it.
+    fn ends_its_target(&self) -> bool {
+        false
     }
 
     /// Looks whether it is put back, and makes the figures final: evidence of [`Phase::After`]. An error says
@@ -132,6 +139,8 @@ pub fn fault_for(
         Kind::Script(order) => Box::new(script::Script::new(order, action, subject, scripts)?),
         Kind::Delay(_) => Box::new(delay::Delay::new(subject)?),
         Kind::Kill(order) => Box::new(kill::Kill::new(order, subject)?),
+        Kind::Restart(_) => Box::new(restart::Restart::new(subject)?),
+        Kind::Stop(_) => Box::new(stop::Stop::new(subject)?),
         // No platform of an agent offers it.
         Kind::Error(_) => return Err(unsupported(subject, "an error")),
     })
@@ -193,6 +202,16 @@ fn not_frozen(cgroup: &Cgroup) -> Result<(), Problem> {
 /// The same for where a stressor of the target is put.
 fn takes_stressors(target: Option<Process>) -> Result<(), Problem> {
     target.map_or(Ok(()), |target| spawn::places(target)?.iter().try_for_each(not_frozen))
+}
+
+/// Who runs the target.
+fn supervisor(subject: &Subject, what: &str) -> Result<Arc<dyn Supervisor>, Problem> {
+    subject.supervisor.clone().ok_or_else(|| unsupported(subject, what))
+}
+
+/// The main process of a target that is to be there.
+fn main_process(subject: &Subject, what: &str) -> Result<Process, Problem> {
+    subject.main.ok_or_else(|| unsupported(subject, what))
 }
 
 /// The target's platform can not do it.

@@ -204,11 +204,12 @@ impl Life<'_> {
     /// Waits for the end, whatever it is.
     async fn wait(&mut self, fault: &mut dyn Fault, armed: &mut Armed, subject: &Subject) -> End {
         let (_, reverted) = armed.split();
+        let main = subject.main.filter(|_| !fault.ends_its_target());
         tokio::select! {
             biased;
             end = reverted.next() => End::Reverted(end),
             reason = stopped(&mut self.stop) => End::Wanted(reason),
-            () = gone(subject.main) => End::Wanted(EndReason::TargetGone),
+            () = gone(main) => End::Wanted(EndReason::TargetGone),
             over = fault.over() => over.map_or_else(End::Failed, |()| End::Wanted(EndReason::Completed)),
         }
     }

@@ -4,13 +4,14 @@ use std::{
     collections::HashSet,
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use chaos_kitty_guard::Undo;
 
 use super::{
     membership::{self, CgroupVersion, Membership},
-    process::Process,
+    process::{self, Process},
 };
 
 /// A cgroup on a hierarchy that can freeze.
@@ -20,6 +21,54 @@ pub struct Cgroup {
     pub folder: PathBuf,
     /// Of the hierarchy.
     pub version: CgroupVersion,
+}
+
+/// What a target is on its host: a process with its descendants, or a whole cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Its main process.
+    pub main: Process,
+    /// The name of the cgroup that is the target's own: the main process is in it or below it, on every hierarchy
+    /// that has it. `None`: it is a process with its descendants.
+    pub cgroup: Option<Arc<str>>,
+}
+
+impl Extent {
+    /// All of its processes now, the main one first. Empty: it is gone.
+    pub fn processes(&self) -> Vec<Process> {
+        let Some(name) = &self.cgroup else { return process::tree(self.main) };
+        if !self.main.exists() {
+            return Vec::new();
+        }
+        let memberships = membership::of(self.main.pid).unwrap_or_default();
+        let own = memberships.iter().find_map(|one| named(one, name));
+        let pids = own.and_then(|folder| members(folder).ok()).unwrap_or_default();
+        let mut others: Vec<_> = pids.into_iter().filter_map(Process::now).collect();
+        others.retain(|process| *process != self.main);
+        others.sort_unstable();
+        [self.main].into_iter().chain(others).collect()
+    }
+
+    /// The cgroups that hold the whole target and nobody else, on hierarchies that can freeze: version 2 first.
+    /// What one of them does, its owner may have done through another.
+    pub fn freezers(&self) -> Vec<Cgroup> {
+        let Some(name) = &self.cgroup else {
+            return Cgroup::owned_by(&process::tree(self.main)).into_iter().collect();
+        };
+        let memberships = membership::of(self.main.pid).unwrap_or_default();
+        let own = memberships
+            .iter()
+            .filter(|one| can_freeze(one))
+            .filter_map(|one| Some(Cgroup { folder: named(one, name)?.to_owned(), version: one.version }));
+        let mut freezers: Vec<_> = own.collect();
+        freezers.sort_by_key(|one| one.version == CgroupVersion::V1);
+        freezers
+    }
+}
+
+/// The cgroup of that name that a process is in, or the one above it.
+fn named<'a>(membership: &'a Membership, name: &str) -> Option<&'a Path> {
+    membership.upwards().find(|folder| folder.file_name().is_some_and(|own| own == name))
 }
 
 /// What the freezer says of a cgroup.

@@ -46,6 +46,14 @@ pub fn of(pid: u32) -> io::Result<Vec<Membership>> {
     Ok(parse(&cgroups, &mounts))
 }
 
+/// The name of the uppermost cgroup that a process is in or below, of those that fit, on any hierarchy. Unlike
+/// [`of`] it also sees what is not mounted here.
+pub fn name_of(pid: u32, fits: impl Fn(&str) -> bool) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.flat_map(|path| path.split('/')).find(|name| fits(name)).map(str::to_owned)
+}
+
 /// See cgroups(7) for `/proc/PID/cgroup` and proc(5) for mountinfo.
 fn parse(cgroups: &str, mounts: &str) -> Vec<Membership> {
     let mounts: Vec<Mount> = mounts.lines().filter_map(Mount::parse).collect();

@@ -1,18 +1,25 @@
 //! Where: the kinds of targets that this host offers, found and kept current.
 //!
-//! Each platform is a twin of the others: `discover` finds its targets, `mod` names it. It publishes what it
-//! sees into one [`Roster`], which the uplink follows and the executor asks.
+//! Each platform is a twin of the others: `mod` names it, `discover` finds its targets, `health` says how they are,
+//! `handle` is the way to whoever runs them, `rules` say which are offered. It publishes what it sees into one
+//! [`Roster`], which the uplink follows and the executor asks.
 
+pub mod docker;
 pub mod host;
 pub mod process;
 pub mod recycle;
+pub mod supervisor;
 pub mod support;
+pub mod systemd;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use chaos_kitty::v1;
 use chaos_kitty_guard::Process;
 use tokio::{sync::watch, task::JoinSet};
+
+use crate::host::cgroup::Extent;
+use supervisor::Supervisor;
 
 /// Who offers the targets.
 #[derive(Clone, Debug)]
@@ -26,12 +33,30 @@ pub struct Owner {
 }
 
 /// A target as actions see it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Subject {
     /// What the server is told of it, with the actions that its platform offers.
     pub target: v1::Target,
     /// Its main process. `None` for a host.
     pub main: Option<Process>,
+    /// The name of the cgroup that it owns, see [`Extent`].
+    pub cgroup: Option<Arc<str>>,
+    /// Who runs it. `None`: nobody that this agent talks to.
+    pub supervisor: Option<Arc<dyn Supervisor>>,
+}
+
+impl Subject {
+    /// The processes that it is. `None` for a host.
+    pub fn extent(&self) -> Option<Extent> {
+        Some(Extent { main: self.main?, cgroup: self.cgroup.clone() })
+    }
+}
+
+/// Who runs it follows from its id.
+impl PartialEq for Subject {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.target, self.main, &self.cgroup) == (&other.target, other.main, &other.cgroup)
+    }
 }
 
 /// All targets of this host at one moment.
@@ -61,11 +86,12 @@ pub struct Publisher {
 
 impl Publisher {
     /// Replaces the platform's targets. Whoever follows the roster is woken only if something changed.
-    pub fn replace(&self, subjects: Vec<Subject>) {
+    pub fn replace(&self, subjects: impl IntoIterator<Item = impl Into<Arc<Subject>>>) {
         let mine = self.platform_type;
         self.roster.send_if_modified(|roster| {
+            let subjects = subjects.into_iter().map(Into::into);
             let mut next: BTreeMap<_, _> =
-                subjects.into_iter().map(|subject| (subject.target.id.clone(), Arc::new(subject))).collect();
+                subjects.map(|subject| (subject.target.id.clone(), subject)).collect();
             let others = roster.subjects.iter().filter(|(_, subject)| subject.target.platform_type != mine);
             next.extend(others.map(|(id, subject)| (id.clone(), subject.clone())));
             let changed = next != roster.subjects;

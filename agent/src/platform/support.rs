@@ -1,8 +1,13 @@
 //! Which platform offers which action: one table.
 
-use chaos_kitty::{Code, Problem, v1::action_kind::Name};
+use chaos_kitty::{
+    Code, Problem,
+    v1::{Kill, action_kind::Name},
+};
 
-use super::{Platform, host::HostPlatform, process::ProcessPlatform};
+use super::{
+    Platform, docker::DockerPlatform, host::HostPlatform, process::ProcessPlatform, systemd::SystemdPlatform,
+};
 
 /// What can be done to a host.
 const HOST: &[Name] = &[Name::Memory, Name::Cpu, Name::Script];
@@ -10,12 +15,39 @@ const HOST: &[Name] = &[Name::Memory, Name::Cpu, Name::Script];
 /// What can be done to a process.
 const PROCESS: &[Name] = &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Script];
 
+/// What can be done to what somebody runs, and starts again: a unit, a container.
+const SUPERVISED: &[Name] =
+    &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Script, Name::Restart, Name::Stop];
+
 /// The actions that targets of a platform take.
 pub fn offered(platform_type: &str) -> &'static [Name] {
     match platform_type {
         HostPlatform::TYPE => HOST,
         ProcessPlatform::TYPE => PROCESS,
+        SystemdPlatform::TYPE | DockerPlatform::TYPE => SUPERVISED,
         _ => &[],
+    }
+}
+
+/// Whether whoever runs the target sends the signal. A unit's service manager always does: it knows the unit's
+/// processes, and restarts it whoever killed it. An engine does only when told, since it then takes the end for
+/// its owner's wish.
+///
+/// # Errors
+/// Nobody runs the target, or its engine can not do it.
+pub fn kills_through_supervisor(platform_type: &str, kill: &Kill) -> Result<bool, Problem> {
+    match platform_type {
+        SystemdPlatform::TYPE => Ok(true),
+        DockerPlatform::TYPE if kill.through_runtime && kill.tree => {
+            Err(Problem::invalid("action.kill.tree", "an engine signals the main process only")
+                .hint("leave out one of through_runtime and tree"))
+        }
+        DockerPlatform::TYPE => Ok(kill.through_runtime),
+        _ if kill.through_runtime => {
+            Err(Problem::new(Code::Unsupported, "only a container has an engine that could kill it")
+                .hint("leave through_runtime out"))
+        }
+        _ => Ok(false),
     }
 }
 
@@ -49,9 +81,24 @@ fn list(actions: &[Name]) -> String {
 mod tests {
     use super::*;
 
+    const PLATFORMS: [&str; 4] =
+        [HostPlatform::TYPE, ProcessPlatform::TYPE, SystemdPlatform::TYPE, DockerPlatform::TYPE];
+
+    #[test]
+    fn only_what_somebody_runs_is_killed_through_whom() {
+        let through = Kill { through_runtime: true, ..Kill::default() };
+        let kills = kills_through_supervisor;
+        assert_eq!(kills(DockerPlatform::TYPE, &through), Ok(true));
+        assert_eq!(kills(DockerPlatform::TYPE, &Kill::default()), Ok(false));
+        assert_eq!(kills(SystemdPlatform::TYPE, &Kill::default()), Ok(true));
+        assert_eq!(kills(ProcessPlatform::TYPE, &through).unwrap_err().code, Code::Unsupported);
+        let both = Kill { tree: true, ..through };
+        assert_eq!(kills(DockerPlatform::TYPE, &both).unwrap_err().code, Code::InvalidArgument);
+    }
+
     #[test]
     fn errors_are_refused_everywhere_with_the_sdk_named_as_the_way() {
-        for platform in [HostPlatform::TYPE, ProcessPlatform::TYPE] {
+        for platform in PLATFORMS {
             let problem = check(platform, Name::Error).unwrap_err();
             assert_eq!(problem.code, Code::Unsupported);
             assert!(problem.hint.contains("worker SDK"), "{problem}");
@@ -60,7 +107,7 @@ mod tests {
 
     #[test]
     fn what_is_offered_is_not_refused() {
-        for platform in [HostPlatform::TYPE, ProcessPlatform::TYPE] {
+        for platform in PLATFORMS {
             assert!(offered(platform).iter().all(|&action| check(platform, action).is_ok()));
         }
         assert_eq!(check(HostPlatform::TYPE, Name::Delay).unwrap_err().code, Code::Unsupported);

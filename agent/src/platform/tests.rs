@@ -9,7 +9,7 @@ fn platforms() -> (Platforms, Publisher, Publisher) {
 
 fn subject(platform_type: &str, id: &str) -> Subject {
     let target = v1::Target { id: id.into(), platform_type: platform_type.into(), ..Default::default() };
-    Subject { target, main: None }
+    Subject { target, ..Subject::default() }
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn followers_are_woken_by_changes_only() {
     one.replace(vec![subject("One", "a")]);
     one.problem(None);
     assert!(!roster.has_changed().unwrap());
-    one.replace(Vec::new());
+    one.replace([] as [Subject; 0]);
     assert!(roster.has_changed().unwrap());
 }
 

@@ -7,7 +7,8 @@ use chaos_kitty::{units, v1::action_kind::Name};
 use jiff::{civil::Time, tz::TimeZone};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use super::{Policy, pattern::Pattern, quiet::Quiet};
+use super::{Policy, quiet::Quiet};
+use crate::pattern::Pattern;
 
 /// Why a policy can not be applied.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,6 @@
 //! Deadlines, leases and reverts go on whatever the policy says.
 
 mod file;
-mod pattern;
 mod quiet;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -34,8 +33,9 @@ use chaos_kitty::{
 use jiff::Timestamp;
 
 pub use file::PolicyError;
-use pattern::Pattern;
 use quiet::Quiet;
+
+use crate::pattern::Pattern;
 
 /// A policy as it is applied. The default one allows everything.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -110,7 +110,17 @@ impl Policy {
 
     /// The actions that are forbidden altogether, for `kitty-agent check`.
     pub fn forbidden_actions(&self) -> Vec<Name> {
-        let all = [Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Error, Name::Script];
+        let all = [
+            Name::Delay,
+            Name::Kill,
+            Name::Memory,
+            Name::Cpu,
+            Name::Gc,
+            Name::Error,
+            Name::Script,
+            Name::Restart,
+            Name::Stop,
+        ];
         all.into_iter().filter(|name| self.forbids_action(*name)).collect()
     }
 
@@ -201,7 +211,13 @@ impl Policy {
                     Some(most) => Err(forbids(format!("max_cpu is {most} %, and {asked} % were asked"))),
                 }
             }
-            Kind::Delay(_) | Kind::Kill(_) | Kind::Gc(_) | Kind::Error(_) | Kind::Script(_) => Ok(()),
+            Kind::Delay(_)
+            | Kind::Kill(_)
+            | Kind::Gc(_)
+            | Kind::Error(_)
+            | Kind::Script(_)
+            | Kind::Restart(_)
+            | Kind::Stop(_) => Ok(()),
         }
     }
 }

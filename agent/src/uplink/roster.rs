@@ -104,7 +104,8 @@ mod tests {
     type Known = BTreeMap<String, Target>;
 
     fn roster(targets: impl IntoIterator<Item = Target>) -> Roster {
-        let subject = |target: Target| (target.id.clone(), Arc::new(Subject { target, main: None }));
+        let subject =
+            |target: Target| (target.id.clone(), Arc::new(Subject { target, ..Subject::default() }));
         Roster { subjects: targets.into_iter().map(subject).collect(), problems: BTreeMap::new() }
     }
 

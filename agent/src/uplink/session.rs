@@ -221,6 +221,8 @@ impl Session<'_> {
     /// What this agent itself has to say next: its targets, then what became of actions.
     fn next_own(&mut self) -> Option<AgentMessage> {
         if let Some(chunk) = self.chunks.next() {
+            let (upserted, removed) = (chunk.upserted.len(), chunk.removed.len());
+            tracing::debug!(upserted, removed, "targets told");
             return Some(own(Up::Targets(chunk)));
         }
         let batch = self.uplink.reports.batch_after(self.reported)?;

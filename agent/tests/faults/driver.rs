@@ -63,13 +63,13 @@ pub(crate) fn subject(main: Process) -> Subject {
         pids: vec![main.pid],
         ..Default::default()
     };
-    Subject { target, main: Some(main) }
+    Subject { target, main: Some(main), ..Subject::default() }
 }
 
 pub(crate) fn host() -> Subject {
     let target =
         v1::Target { id: "host/test".into(), platform_type: "HostPlatform".into(), ..Default::default() };
-    Subject { target, main: None }
+    Subject { target, ..Subject::default() }
 }
 
 pub(crate) fn action(kind: Kind, duration: Duration) -> v1::Action {

@@ -63,7 +63,18 @@ Examples:
 pub(super) const UNLEASH_KILL: &str = "\
 Examples:
   kittyctl unleash kill --group nginx --count 1 --signal TERM
-  kittyctl unleash kill --target process/web-1/redis-server --signal KILL --tree";
+  kittyctl unleash kill --target process/web-1/redis-server --signal KILL --tree
+  kittyctl unleash kill --target docker/web-1/mongo-1 --through-runtime";
+
+pub(super) const UNLEASH_RESTART: &str = "\
+Examples:
+  kittyctl unleash restart --target docker/web-1/mongo-1
+  kittyctl unleash restart --group nginx --platform systemd";
+
+pub(super) const UNLEASH_STOP: &str = "\
+Examples:
+  kittyctl unleash stop --target systemd/web-1/nginx.service --duration 30s
+  kittyctl unleash stop --group mongo --platform docker --duration 1m";
 
 pub(super) const UNLEASH_MEMORY: &str = "\
 Examples:

@@ -36,6 +36,9 @@ pub(crate) enum UnleashCommand {
         /// The whole process tree instead of the main process
         #[arg(long)]
         tree: bool,
+        /// Containers: through their engine, so that no restart policy brings them back
+        #[arg(long)]
+        through_runtime: bool,
     },
     /// Take memory, make it resident, hold it, give it back
     #[command(after_help = examples::UNLEASH_MEMORY)]
@@ -89,6 +92,20 @@ pub(crate) enum UnleashCommand {
         /// Only guarded points of this name
         #[arg(long, value_name = "NAME")]
         point: Option<String>,
+    },
+    /// Have a unit or container ended and started again by whoever runs it
+    #[command(after_help = examples::UNLEASH_RESTART)]
+    Restart {
+        #[command(flatten)]
+        choice: Choice,
+    },
+    /// Have a unit or container ended in order, and started again afterwards
+    #[command(after_help = examples::UNLEASH_STOP)]
+    Stop {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        hold: Hold,
     },
     /// Run a script on the target, in a cgroup of its own
     #[command(after_help = examples::UNLEASH_SCRIPT)]
@@ -152,6 +169,8 @@ impl UnleashCommand {
             | Self::Memory { choice, .. }
             | Self::Cpu { choice, .. }
             | Self::Gc { choice }
+            | Self::Restart { choice }
+            | Self::Stop { choice, .. }
             | Self::Error { choice, .. }
             | Self::Script { choice, .. } => choice,
         }

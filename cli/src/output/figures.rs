@@ -1,8 +1,8 @@
 //! Actions and their results in a few words.
 
 use chaos_kitty::v1::{
-    Action, ActionResult, CpuResult, DelayResult, GcResult, KillResult, MemoryResult, ScriptResult,
-    action::Kind, action_result, delay::Mode,
+    Action, ActionResult, CpuResult, DelayResult, GcResult, KillResult, MemoryResult, RestartResult,
+    ScriptResult, StopResult, action::Kind, action_result, delay::Mode,
 };
 
 use super::text::{asked, bytes, duration, measured, printable, std};
@@ -19,7 +19,9 @@ pub(crate) fn describe(action: Option<&Action>) -> String {
         Kind::Delay(_) => format!("delay{held}"),
         Kind::Kill(kill) => {
             let signal = if kill.signal.is_empty() { "TERM" } else { &kill.signal };
-            format!("kill {}{}", printable(signal), if kill.tree { " (tree)" } else { "" })
+            let whom = if kill.tree { " (tree)" } else { "" };
+            let way = if kill.through_runtime { " through its engine" } else { "" };
+            format!("kill {}{whom}{way}", printable(signal))
         }
         Kind::Memory(memory) => format!("memory {}{held}", bytes(memory.size_bytes)),
         Kind::Cpu(cpu) => {
@@ -36,6 +38,8 @@ pub(crate) fn describe(action: Option<&Action>) -> String {
             format!("error{rate}{held}")
         }
         Kind::Script(script) => format!("script {}{held}", printable(&script.name)),
+        Kind::Restart(_) => "restart".to_owned(),
+        Kind::Stop(_) => format!("stop{held}"),
     }
 }
 
@@ -50,6 +54,8 @@ pub(crate) fn figures(result: Option<&ActionResult>) -> String {
         Some(Kind::Gc(result)) => gc(result),
         Some(Kind::Error(result)) => format!("{} of {} calls failed", result.failed, result.calls),
         Some(Kind::Script(result)) => script(result),
+        Some(Kind::Restart(result)) => restart(result),
+        Some(Kind::Stop(result)) => stop(result),
         None => String::new(),
     }
 }
@@ -106,11 +112,25 @@ fn script(result: &ScriptResult) -> String {
     format!("ran {ran}, {end}{}", last.unwrap_or_default())
 }
 
+fn restart(result: &RestartResult) -> String {
+    let RestartResult { took, pid_before, pid_after } = result;
+    format!("restarted in {}, process {pid_before} → {pid_after}", measured(took.as_ref()))
+}
+
+fn stop(result: &StopResult) -> String {
+    let mut text = format!("process {} stopped in {}", result.pid_before, measured(result.took.as_ref()));
+    if result.held.is_some() {
+        let held = measured(result.held.as_ref());
+        text.push_str(&format!(", held {held}, started as {}", result.pid_after));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use chaos_kitty::v1::{AllocateMemory, Delay, Kill, RaiseError, SpinCpu};
+    use chaos_kitty::v1::{AllocateMemory, Delay, Kill, RaiseError, SpinCpu, Stop};
 
     use super::*;
 
@@ -123,6 +143,11 @@ mod tests {
         for (action, told) in [
             (action(Some(2), Kind::Delay(Delay::default())), "delay for 2s"),
             (action(None, Kind::Kill(Kill::default())), "kill TERM"),
+            (
+                action(None, Kind::Kill(Kill { through_runtime: true, ..Kill::default() })),
+                "kill TERM through its engine",
+            ),
+            (action(Some(3), Kind::Stop(Stop {})), "stop for 3s"),
             (
                 action(Some(9), Kind::Memory(AllocateMemory { size_bytes: 1 << 28 })),
                 "memory 256.0 MiB for 9s",
@@ -154,6 +179,8 @@ mod tests {
             }),
             Kind::Error(Default::default()),
             Kind::Script(ScriptResult { output: "a\nb\u{7}\n".into(), ..Default::default() }),
+            Kind::Restart(RestartResult::default()),
+            Kind::Stop(StopResult::default()),
         ] {
             let text = figures(Some(&ActionResult { kind: Some(kind) }));
             assert!(!text.is_empty() && !text.contains(|c: char| c.is_control()), "{text:?}");

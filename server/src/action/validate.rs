@@ -38,14 +38,14 @@ pub(super) enum Whom {
 pub(super) fn action(action: Option<Action>, longest: Duration) -> Result<Action, Problem> {
     let action = action.ok_or_else(|| Problem::invalid("action", "it is missing"))?;
     let Some(kind) = &action.kind else {
-        return Err(Problem::invalid("action", "it is none of delay, kill, memory, cpu, gc, error, script"));
+        return Err(Problem::invalid(
+            "action",
+            "it is none of delay, kill, memory, cpu, gc, error, script, restart, stop",
+        ));
     };
     match kind {
-        Kind::Kill(kill) => {
-            Signal::parse("action.kill.signal", &kill.signal)?;
-            holds_nothing(&action, "kill")?;
-        }
-        Kind::Gc(_) => holds_nothing(&action, "gc")?,
+        Kind::Kill(kill) => drop(Signal::parse("action.kill.signal", &kill.signal)?),
+        Kind::Gc(_) | Kind::Restart(_) | Kind::Stop(_) => {}
         Kind::Delay(delay) => delays(delay, longest)?,
         Kind::Memory(memory) if memory.size_bytes == 0 => {
             return Err(Problem::invalid("action.memory.size_bytes", "it is 0"));
@@ -55,22 +55,19 @@ pub(super) fn action(action: Option<Action>, longest: Duration) -> Result<Action
         Kind::Error(error) => raises(error)?,
         Kind::Script(script) => runs(script)?,
     }
-    if !matches!(kind, Kind::Kill(_) | Kind::Gc(_)) {
-        let Some(length) = &action.duration else {
+    match (&action.duration, kind.is_held()) {
+        (Some(length), true) => drop(duration("action.duration", length, longest)?),
+        (None, true) => {
             return Err(Problem::invalid("action.duration", "it is missing: this fault is held")
                 .hint("say how long, e.g. --duration 2s"));
-        };
-        duration("action.duration", length, longest)?;
+        }
+        (Some(_), false) => {
+            let what = format!("{} holds nothing, so it has no duration", kind.name().word());
+            return Err(Problem::invalid("action.duration", what).hint("leave the duration out"));
+        }
+        (None, false) => {}
     }
     Ok(action)
-}
-
-fn holds_nothing(action: &Action, name: &str) -> Result<(), Problem> {
-    if action.duration.is_none() {
-        return Ok(());
-    }
-    Err(Problem::invalid("action.duration", format!("{name} holds nothing, so it has no duration"))
-        .hint("leave the duration out"))
 }
 
 /// A time that is above zero and not over the longest.

@@ -94,8 +94,7 @@ impl Method {
             Some(Parameters::Script(script)) => Kind::Script(RunScript { name: self.name.clone(), ..script }),
             None => self.action.clone(),
         };
-        let holds = !matches!(kind, Kind::Kill(_) | Kind::Gc(_));
-        let duration = parameters.maximum_duration.filter(|_| holds);
+        let duration = parameters.maximum_duration.filter(|_| kind.is_held());
         Action { duration, kind: Some(kind) }
     }
 
@@ -224,7 +223,7 @@ fn own(action: &Kind) -> Option<Parameters> {
         Kind::Cpu(cpu) => Some(Parameters::Cpu(cpu)),
         Kind::Error(error) => Some(Parameters::Error(error)),
         Kind::Script(script) => Some(Parameters::Script(script)),
-        Kind::Gc(_) => None,
+        Kind::Gc(_) | Kind::Restart(_) | Kind::Stop(_) => None,
     }
 }
 

@@ -63,7 +63,8 @@ use roster::Roster;
 use session::Session;
 
 /// Platforms that there are, whether or not an agent offers them at the moment.
-pub const PLATFORMS: [&str; 3] = ["WorkerPlatform", "HostPlatform", "ProcessPlatform"];
+pub const PLATFORMS: [&str; 5] =
+    ["WorkerPlatform", "HostPlatform", "ProcessPlatform", "SystemdPlatform", "DockerPlatform"];
 
 /// Times that the fleet goes by.
 #[derive(Clone, Copy, Debug)]

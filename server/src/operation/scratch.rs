@@ -35,7 +35,7 @@ impl Kind for Scratch {
     }
 
     fn action(&self, _: &mut ChaCha8Rng) -> v1::Action {
-        let kill = v1::Kill { signal: self.signal.name.to_owned(), tree: false };
+        let kill = v1::Kill { signal: self.signal.name.to_owned(), ..v1::Kill::default() };
         v1::Action { duration: None, kind: Some(action::Kind::Kill(kill)) }
     }
 

@@ -298,12 +298,15 @@ fn is_same(one: &Target, other: &Target) -> bool {
     one.id == other.id || process(one).is_some_and(|process_of| process(other) == Some(process_of))
 }
 
-/// Its target was seen to end by a kill.
+/// Its target was seen to end by a kill, or was ended for a restart.
 fn was_killed(status: &ActionStatus) -> bool {
-    let killing =
-        matches!(status.action.as_ref().and_then(|action| action.kind.as_ref()), Some(Kind::Kill(_)));
+    let kind = status.action.as_ref().and_then(|action| action.kind.as_ref());
     let result = status.result.as_ref().and_then(|result| result.kind.as_ref());
-    killing && matches!(result, Some(action_result::Kind::Kill(kill)) if kill.ended)
+    match (kind, result) {
+        (Some(Kind::Kill(_)), Some(action_result::Kind::Kill(kill))) => kill.ended,
+        (Some(Kind::Restart(_)), Some(action_result::Kind::Restart(_))) => true,
+        _ => false,
+    }
 }
 
 /// The right to start one action on one target, and the mark that the target is hurt. Dropped when the

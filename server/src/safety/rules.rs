@@ -25,12 +25,12 @@ impl Resource {
     pub(super) fn of(action: &Action) -> Option<Self> {
         match action.kind.as_ref()? {
             Kind::Delay(delay) if delay.mode() == Mode::Requests => Some(Self::Requests),
-            Kind::Delay(_) => Some(Self::RunState),
+            Kind::Delay(_) | Kind::Stop(_) => Some(Self::RunState),
             Kind::Memory(_) => Some(Self::Memory),
             Kind::Cpu(_) => Some(Self::Cpu),
             Kind::Error(_) => Some(Self::Requests),
             Kind::Script(_) => Some(Self::Script),
-            Kind::Kill(_) | Kind::Gc(_) => None,
+            Kind::Kill(_) | Kind::Gc(_) | Kind::Restart(_) => None,
         }
     }
 

@@ -3,8 +3,8 @@ mod interleaving;
 use std::thread;
 
 use chaos_kitty::v1::{
-    ActionResult, Delay, Kill, KillResult, SpinCpu, action_state::Name as ActionState,
-    target_health::State as Health,
+    ActionResult, Delay, Kill, KillResult, Restart, RestartResult, SpinCpu,
+    action_state::Name as ActionState, target_health::State as Health,
 };
 
 use super::*;
@@ -110,6 +110,24 @@ fn a_killed_target_is_no_survivor_until_it_lives_in_another_incarnation() {
     let (gate, targets) = gate(&[2]);
     let permit = gate.admit("1", &targets[0], &kill()).unwrap();
     permit.ended(&killed(&targets[0]));
+    drop(permit);
+    assert_eq!(gate.admit("2", &targets[1], &kill()).map(drop).unwrap_err().code, Code::TooFewSurvivors);
+    let reborn = Target { incarnation: "5:5".to_owned(), ..Target::clone(&targets[0]) };
+    gate.fleet.put_target(Arc::new(reborn));
+    assert!(gate.admit("3", &targets[1], &kill()).is_ok());
+}
+
+#[test]
+fn a_restarted_target_is_no_survivor_until_its_new_incarnation_is_seen() {
+    let (gate, targets) = gate(&[2]);
+    let restart = Kind::Restart(Restart {});
+    let permit = gate.admit("1", &targets[0], &Action { duration: None, kind: Some(restart) }).unwrap();
+    let figures = action_result::Kind::Restart(RestartResult::default());
+    permit.ended(&ActionStatus {
+        action: Some(Action { duration: None, kind: Some(Kind::Restart(Restart {})) }),
+        result: Some(ActionResult { kind: Some(figures) }),
+        ..killed(&targets[0])
+    });
     drop(permit);
     assert_eq!(gate.admit("2", &targets[1], &kill()).map(drop).unwrap_err().code, Code::TooFewSurvivors);
     let reborn = Target { incarnation: "5:5".to_owned(), ..Target::clone(&targets[0]) };

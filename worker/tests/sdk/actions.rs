@@ -38,5 +38,5 @@ pub(crate) fn boom() -> v1::RaiseError {
 }
 
 pub(crate) fn kill(signal: &str) -> v1::Action {
-    action(None, Kind::Kill(v1::Kill { signal: signal.to_owned(), tree: false }))
+    action(None, Kind::Kill(v1::Kill { signal: signal.to_owned(), ..v1::Kill::default() }))
 }

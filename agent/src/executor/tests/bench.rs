@@ -87,7 +87,7 @@ impl Victim {
             platform_type: "ProcessPlatform".to_owned(),
             ..v1::Target::default()
         };
-        Subject { target, main: Some(self.process()) }
+        Subject { target, main: Some(self.process()), ..Subject::default() }
     }
 }
 
@@ -177,7 +177,7 @@ impl Bench {
     }
 
     pub(super) fn kill(&self, action: &str, target: &str, signal: &str) {
-        let kill = v1::Kill { signal: signal.to_owned(), tree: false };
+        let kill = v1::Kill { signal: signal.to_owned(), ..v1::Kill::default() };
         self.executor.start(order(action, target, Kind::Kill(kill), None));
     }
 

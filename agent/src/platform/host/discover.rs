@@ -59,7 +59,7 @@ pub(super) fn host(owner: &Owner, facts: &Facts) -> Subject {
         labels: labels.into_iter().collect(),
         ..Default::default()
     };
-    Subject { target, main: None }
+    Subject { target, ..Subject::default() }
 }
 
 #[cfg(test)]

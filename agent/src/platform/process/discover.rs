@@ -174,7 +174,8 @@ fn subject(owner: &Owner, rule: &Rule, main: &Candidate, name: String, pids: Vec
             .chain([("rule".to_owned(), rule.settings().name.clone())])
             .collect(),
     };
-    Subject { target, main: Some(Process { pid: main.pid, start_time: main.start_time }) }
+    let main = Process { pid: main.pid, start_time: main.start_time };
+    Subject { target, main: Some(main), ..Subject::default() }
 }
 
 /// A process that is stopped or traced answers nobody.

@@ -108,7 +108,7 @@ fn error(probability: f64) -> Kind {
 }
 
 fn kill(signal: &str) -> Kind {
-    Kind::Kill(Kill { signal: signal.to_owned(), tree: false })
+    Kind::Kill(Kill { signal: signal.to_owned(), ..Kill::default() })
 }
 
 fn script() -> Kind {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chaos_kitty::v1::{
-    Action, AllocateMemory, Delay, Kill, RaiseError, RunScript, Selector, SpinCpu, TriggerGc, UnleashRequest,
-    action::Kind, delay::Mode, unleash_request,
+    Action, AllocateMemory, Delay, Kill, RaiseError, Restart, RunScript, Selector, SpinCpu, Stop, TriggerGc,
+    UnleashRequest, action::Kind, delay::Mode, unleash_request,
 };
 
 use crate::args::{Choice, UnleashCommand};
@@ -40,8 +40,9 @@ fn parts(command: UnleashCommand) -> (Choice, Option<Duration>, Kind) {
             let delay = Delay { mode: mode.into(), per_request: per_request.map(Into::into) };
             (choice, Some(hold.duration), Kind::Delay(delay))
         }
-        UnleashCommand::Kill { choice, signal, tree } => {
-            (choice, None, Kind::Kill(Kill { signal: signal.unwrap_or_default(), tree }))
+        UnleashCommand::Kill { choice, signal, tree, through_runtime } => {
+            let kill = Kill { signal: signal.unwrap_or_default(), tree, through_runtime };
+            (choice, None, Kind::Kill(kill))
         }
         UnleashCommand::Memory { choice, hold, size } => {
             (choice, Some(hold.duration), Kind::Memory(AllocateMemory { size_bytes: size }))
@@ -51,6 +52,8 @@ fn parts(command: UnleashCommand) -> (Choice, Option<Duration>, Kind) {
             (choice, Some(hold.duration), Kind::Cpu(cpu))
         }
         UnleashCommand::Gc { choice } => (choice, None, Kind::Gc(TriggerGc {})),
+        UnleashCommand::Restart { choice } => (choice, None, Kind::Restart(Restart {})),
+        UnleashCommand::Stop { choice, hold } => (choice, Some(hold.duration), Kind::Stop(Stop {})),
         UnleashCommand::Error { choice, hold, message, probability, times, point } => {
             let error = RaiseError {
                 message: message.unwrap_or_default(),
@@ -97,7 +100,7 @@ mod tests {
             ("delay --target process/web-1/nginx --duration 2s", (seconds(2), Kind::Delay(Delay::default()))),
             (
                 "kill --group nginx --count 1 --signal TERM",
-                (None, Kind::Kill(Kill { signal: "TERM".into(), tree: false })),
+                (None, Kind::Kill(Kill { signal: "TERM".into(), ..Kill::default() })),
             ),
             (
                 "memory --group nginx --percent 30 --size 256MiB --hold 10s",
@@ -108,6 +111,15 @@ mod tests {
                 (seconds(30), Kind::Cpu(SpinCpu { cores: 2, load: 80 })),
             ),
             ("gc --group billing-jvm", (None, Kind::Gc(TriggerGc {}))),
+            (
+                "kill --group mongo --through-runtime",
+                (None, Kind::Kill(Kill { through_runtime: true, ..Kill::default() })),
+            ),
+            ("restart --target docker/a/mongo", (None, Kind::Restart(Restart {}))),
+            (
+                "stop --target systemd/a/nginx.service --duration 5s",
+                (Some(Duration::from_secs(5)), Kind::Stop(Stop {})),
+            ),
             (
                 "error --group billing --message boom --probability 0.2 --duration 30s --times 3 --point pay",
                 (

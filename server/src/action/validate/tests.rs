@@ -1,4 +1,4 @@
-use chaos_kitty::v1::{AllocateMemory, Kill, TriggerGc};
+use chaos_kitty::v1::{AllocateMemory, Kill, Restart, Stop, TriggerGc};
 
 use super::*;
 
@@ -25,10 +25,12 @@ fn good_actions_pass() {
         Kind::Cpu(SpinCpu { cores: 2, load: 100 }),
         Kind::Error(RaiseError { probability: Some(1.0), ..RaiseError::default() }),
         Kind::Script(RunScript { name: "cpuBurn.sh".to_owned(), ..RunScript::default() }),
+        Kind::Stop(Stop {}),
     ] {
         assert!(action(Some(held(kind.clone())), LONGEST).is_ok(), "{kind:?}");
     }
-    for kind in [Kind::Kill(Kill { signal: "SIGKILL".to_owned(), tree: true }), Kind::Gc(TriggerGc {})] {
+    let kill = Kill { signal: "SIGKILL".to_owned(), tree: true, ..Kill::default() };
+    for kind in [Kind::Kill(kill), Kind::Gc(TriggerGc {}), Kind::Restart(Restart {})] {
         assert!(action(Some(Action { duration: None, kind: Some(kind) }), LONGEST).is_ok());
     }
 }
@@ -54,9 +56,10 @@ fn durations_that_are_none_or_too_long_are_refused() {
 
 #[test]
 fn what_is_held_needs_a_duration_and_what_is_not_refuses_one() {
-    let lasting = Action { duration: None, kind: Some(Kind::Delay(Delay::default())) };
-    assert!(refused(lasting).hint.contains("--duration"));
-    for kind in [Kind::Kill(Kill::default()), Kind::Gc(TriggerGc {})] {
+    for kind in [Kind::Delay(Delay::default()), Kind::Stop(Stop {})] {
+        assert!(refused(Action { duration: None, kind: Some(kind) }).hint.contains("--duration"));
+    }
+    for kind in [Kind::Kill(Kill::default()), Kind::Gc(TriggerGc {}), Kind::Restart(Restart {})] {
         assert_eq!(field(&refused(held(kind))), "action.duration");
     }
 }
@@ -90,7 +93,7 @@ fn parameters_out_of_range_are_named() {
 
 #[test]
 fn an_unknown_signal_is_refused_with_those_there_are() {
-    let kill = Kind::Kill(Kill { signal: "PURR".to_owned(), tree: false });
+    let kill = Kind::Kill(Kill { signal: "PURR".to_owned(), ..Kill::default() });
     let problem = refused(Action { duration: None, kind: Some(kill) });
     assert_eq!(problem.code, Code::InvalidArgument);
     assert!(format!("{problem}").contains("TERM"), "{problem}");

@@ -1,7 +1,8 @@
 //! The built-in methods.
 
 use chaos_kitty::v1::{
-    AllocateMemory, Delay, Kill, RaiseError, SpinCpu, TriggerGc, action::Kind, experiment_type::Name as Type,
+    AllocateMemory, Delay, Kill, RaiseError, Restart, SpinCpu, Stop, TriggerGc, action::Kind,
+    experiment_type::Name as Type,
 };
 
 use super::{Health, Method};
@@ -22,7 +23,9 @@ pub(super) struct BuiltIn {
 
 const ALL: &[&str] = &PLATFORMS;
 const WORKER: &[&str] = &["WorkerPlatform"];
-const PROCESSES: &[&str] = &["WorkerPlatform", "ProcessPlatform"];
+const PROCESSES: &[&str] = &["WorkerPlatform", "ProcessPlatform", "SystemdPlatform", "DockerPlatform"];
+const SYSTEMD: &[&str] = &["SystemdPlatform"];
+const DOCKER: &[&str] = &["DockerPlatform"];
 
 /// Every built-in method of every platform: one line each.
 #[rustfmt::skip]
@@ -33,6 +36,11 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     built_in("allocateMemory", Type::Resource, ALL,       Health::Normal,   false, memory, "Memory is allocated and held on the target's account"),
     built_in("spinCpu",        Type::Resource, ALL,       Health::Normal,   false, cpu,    "All processor time that the target may use is burnt"),
     built_in("triggerGc",      Type::Resource, PROCESSES, Health::Normal,   false, gc,     "The target's garbage collector runs"),
+    built_in("restartUnit",    Type::State,    SYSTEMD,   Health::Recycled, false, restart, "systemd restarts the unit"),
+    built_in("stopUnit",       Type::State,    SYSTEMD,   Health::Normal,   false, stop,   "systemd stops the unit, and starts it again at the end"),
+    built_in("killContainer",  Type::State,    DOCKER,    Health::Normal,   true,  kill_container, "The Engine kills the container, and restarts it for no policy"),
+    built_in("restartContainer", Type::State,  DOCKER,    Health::Recycled, false, restart, "The Engine restarts the container"),
+    built_in("stopContainer",  Type::State,    DOCKER,    Health::Normal,   false, stop,   "The Engine stops the container, and starts it again at the end"),
     built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
 ];
 
@@ -57,6 +65,15 @@ fn delay() -> Kind {
 }
 fn kill() -> Kind {
     Kind::Kill(Kill::default())
+}
+fn kill_container() -> Kind {
+    Kind::Kill(Kill { signal: "KILL".to_owned(), through_runtime: true, ..Kill::default() })
+}
+fn restart() -> Kind {
+    Kind::Restart(Restart {})
+}
+fn stop() -> Kind {
+    Kind::Stop(Stop {})
 }
 fn memory() -> Kind {
     Kind::Memory(AllocateMemory { size_bytes: MEMORY })

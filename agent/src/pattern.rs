@@ -4,10 +4,11 @@ use std::{fmt, str::FromStr};
 
 /// A pattern; `*` stands for any text, also none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Pattern(String);
+pub(crate) struct Pattern(String);
 
 impl Pattern {
-    pub(super) fn matches(&self, text: &str) -> bool {
+    /// Whether it stands for this text.
+    pub(crate) fn matches(&self, text: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();
         let Some(mut rest) = text.strip_prefix(first) else { return false };

@@ -1,0 +1,128 @@
+//! Whoever runs the target ends it in order; the undo starts it again.
+
+use std::{sync::Arc, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{self, StopResult, action_result, evidence::Phase},
+};
+use chaos_kitty_guard::{Process, clock::boot_time, hooks, message::Reverted};
+use futures_util::future::FutureExt;
+
+use super::{Arm, Fault, Prepared, Resource, Step, evidence};
+use crate::platform::{
+    Subject,
+    supervisor::{Standing, Stopping, Supervisor},
+};
+
+/// How long it is looked whether the target runs again, after it was ordered to start.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// See the module.
+pub(super) struct Stop {
+    supervisor: Arc<dyn Supervisor>,
+    main: Process,
+    in_force: Duration,
+    figures: StopResult,
+}
+
+impl Stop {
+    pub(super) fn new(subject: &Subject) -> Result<Self, Problem> {
+        let main = super::main_process(subject, "stop")?;
+        let figures = StopResult { pid_before: main.pid, ..StopResult::default() };
+        let supervisor = super::supervisor(subject, "stop")?;
+        Ok(Self { supervisor, main, in_force: Duration::ZERO, figures })
+    }
+
+    /// Once there is an answer, whatever it is, the target is not being stopped any more.
+    async fn stop(&mut self, arm: &dyn Arm) -> Result<Duration, Problem> {
+        let ordered = boot_time();
+        let stopped = self.supervisor.stop().await;
+        self.in_force = boot_time();
+        hooks::point("agent-mid-stop");
+        let unanswered = |problem: &Problem| problem.code == Code::NoAnswer;
+        if !stopped.as_ref().is_err_and(unanswered) {
+            arm.rearm(vec![self.supervisor.undo_stop(Stopping::Over)?]).await?;
+        }
+        stopped?;
+        self.figures.took = Some(self.in_force.saturating_sub(ordered).into());
+        Ok(self.in_force)
+    }
+
+    async fn stopped(&self) -> Result<Vec<v1::Evidence>, Problem> {
+        let now = self.supervisor.look().await?;
+        match now.main {
+            None => Ok(vec![evidence(Phase::During, "state", now.state)]),
+            Some(main) => {
+                let what = format!("it was stopped and is {} as process {main}", now.state);
+                Err(Problem::new(Code::BrokeOff, what)
+                    .hint("something starts it at once, e.g. a socket unit or an orchestrator"))
+            }
+        }
+    }
+
+    async fn runs_again(&self) -> Result<(Standing, Process), Problem> {
+        let until = boot_time() + PATIENCE;
+        loop {
+            let now = self.supervisor.look().await?;
+            match now.main {
+                Some(main) => return Ok((now, main)),
+                None if boot_time() < until => tokio::time::sleep(LOOK_AGAIN).await,
+                None => {
+                    let what = format!("it was told to start and is {}", now.state);
+                    let command = self.supervisor.undo_stop(Stopping::Over)?;
+                    return Err(Problem::new(Code::Stuck, what).hint(format!("run on the host: {command}")));
+                }
+            }
+        }
+    }
+}
+
+impl Fault for Stop {
+    fn resource(&self) -> Option<Resource> {
+        Some(Resource::RunState)
+    }
+
+    fn ends_its_target(&self) -> bool {
+        true
+    }
+
+    fn prepare(&mut self) -> Step<'_, Prepared> {
+        async {
+            let now = self.supervisor.look().await?;
+            if now.main != Some(self.main) {
+                let what = format!("process {} is not its main process any more", self.main);
+                return Err(Problem::new(Code::Recycled, what));
+            }
+            let undos = vec![self.supervisor.undo_stop(Stopping::UnderWay)?];
+            let seen = vec![evidence(Phase::Before, "state", now.state)];
+            Ok(Prepared { undos, evidence: seen, ..Prepared::default() })
+        }
+        .boxed()
+    }
+
+    fn inject<'a>(&'a mut self, arm: &'a dyn Arm) -> Step<'a, Duration> {
+        self.stop(arm).boxed()
+    }
+
+    fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
+        self.stopped().boxed()
+    }
+
+    fn figures(&self) -> Option<action_result::Kind> {
+        self.figures.took.is_some().then_some(action_result::Kind::Stop(self.figures))
+    }
+
+    fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
+        async {
+            let (now, main) = self.runs_again().await?;
+            self.figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
+            self.figures.pid_after = main.pid;
+            Ok(vec![evidence(Phase::After, "state", now.state), evidence(Phase::After, "main process", main)])
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,106 @@
+//! How a service is, by its properties. Pure.
+
+use std::collections::HashMap;
+
+use chaos_kitty::v1::target_health::State;
+use zbus::OwnedVariant;
+
+/// A unit's properties, of all its interfaces that matter here.
+pub(super) type Properties = HashMap<String, OwnedVariant>;
+
+/// What systemd says of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Service {
+    active: String,
+    sub: String,
+    freezer: String,
+    main_pid: u32,
+    control_group: String,
+    restart: String,
+}
+
+impl Service {
+    /// What is missing counts as empty: versions of systemd differ.
+    pub(super) fn of(properties: &Properties) -> Self {
+        let text = |name: &str| {
+            let value = properties.get(name).and_then(|value| <&str>::try_from(value).ok());
+            value.unwrap_or_default().to_owned()
+        };
+        Self {
+            active: text("ActiveState"),
+            sub: text("SubState"),
+            freezer: text("FreezerState"),
+            main_pid: properties.get("MainPID").and_then(|pid| u32::try_from(pid).ok()).unwrap_or_default(),
+            control_group: text("ControlGroup"),
+            restart: text("Restart"),
+        }
+    }
+
+    /// The pid of the main process. `None`: there is none, or it is on its way down.
+    pub(super) fn main_pid(&self) -> Option<u32> {
+        let is_up = matches!(self.active.as_str(), "active" | "reloading" | "activating" | "refreshing");
+        Some(self.main_pid).filter(|pid| is_up && *pid > 0)
+    }
+
+    /// The name of its cgroup.
+    pub(super) fn cgroup(&self) -> Option<&str> {
+        self.control_group.rsplit('/').next().filter(|name| !name.is_empty())
+    }
+
+    /// Whether it is well.
+    pub(super) fn health(&self) -> State {
+        let moves = !self.freezer.starts_with("fr");
+        if self.active == "active" && moves { State::Normal } else { State::Unknown }
+    }
+
+    /// Whether systemd brings it back when it dies.
+    pub(super) fn is_cattle(&self) -> bool {
+        !matches!(self.restart.as_str(), "" | "no")
+    }
+
+    /// The same in words, e.g. "active (running)".
+    pub(super) fn words(&self) -> String {
+        format!("{} ({})", self.active, self.sub)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zbus::Variant;
+
+    use super::*;
+
+    fn service(properties: &[(&str, Variant<'_>)]) -> Service {
+        let owned = |(name, value): &(&str, Variant<'_>)| ((*name).to_owned(), value.try_to_owned().unwrap());
+        Service::of(&properties.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn a_service_is_well_while_it_is_active_and_moves() {
+        let web = service(&[
+            ("ActiveState", "active".into()),
+            ("SubState", "running".into()),
+            ("MainPID", 54u32.into()),
+            ("ControlGroup", "/system.slice/web.service".into()),
+            ("Restart", "on-failure".into()),
+        ]);
+        assert_eq!(
+            (web.health(), web.main_pid(), web.cgroup()),
+            (State::Normal, Some(54), Some("web.service"))
+        );
+        assert!(web.is_cattle());
+        assert_eq!(web.words(), "active (running)");
+        let frozen = Service { freezer: "frozen".into(), ..web.clone() };
+        assert_eq!((frozen.health(), frozen.main_pid()), (State::Unknown, Some(54)));
+        let thawed = Service { freezer: "running".into(), ..web };
+        assert_eq!(thawed.health(), State::Normal);
+    }
+
+    #[test]
+    fn what_ends_or_has_ended_has_no_main_process() {
+        let ending = service(&[("ActiveState", "deactivating".into()), ("MainPID", 54u32.into())]);
+        let ended = service(&[("ActiveState", "failed".into()), ("MainPID", 0u32.into())]);
+        assert_eq!((ending.main_pid(), ended.main_pid()), (None, None));
+        assert!(!ended.is_cattle() && ended.cgroup().is_none());
+    }
+}
