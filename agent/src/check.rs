@@ -101,10 +101,19 @@ fn print(findings: &[Finding]) -> io::Result<()> {
 
 fn print_policy(policy: &Result<Policy, Problem>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    match policy.as_ref().map(Policy::limits) {
-        Err(problem) => writeln!(out, "missing  policy: {problem}"),
-        Ok(limits) if limits.is_empty() => writeln!(out, "ok       policy forbids nothing"),
-        Ok(limits) => limits.iter().try_for_each(|limit| writeln!(out, "policy   forbids {limit}")),
+    let policy = match policy {
+        Err(problem) => return writeln!(out, "missing  policy: {problem}"),
+        Ok(policy) => policy,
+    };
+    let limits = policy.limits();
+    if limits.is_empty() {
+        writeln!(out, "ok       policy forbids nothing that is an action")?;
+    }
+    limits.iter().try_for_each(|limit| writeln!(out, "policy   forbids {limit}"))?;
+    if policy.runs_commands() {
+        writeln!(out, "ok       policy lets programs of this host run as probes")
+    } else {
+        writeln!(out, "policy   forbids programs of this host as probes: allow does not name command")
     }
 }
 

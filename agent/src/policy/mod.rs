@@ -108,6 +108,11 @@ impl Policy {
         self.leaves_alone(target)
     }
 
+    /// Whether programs of the host may be run as probes at all.
+    pub const fn runs_commands(&self) -> bool {
+        self.commands
+    }
+
     /// The actions that are forbidden altogether, for `kitty-agent check`.
     pub fn forbidden_actions(&self) -> Vec<Name> {
         let all = [
@@ -137,12 +142,9 @@ impl Policy {
             self.min_free_memory.map(|least| format!("leaving less than {least} bytes of memory available")),
             self.max_faults.map(|most| format!("more than {most} faults at a time")),
         ];
-        let probes =
-            (!self.commands).then(|| "programs of this host as probes (allow names no command)".to_owned());
         lists
             .map(|(what, names)| format!("{what}: {}", names.join(", ")))
             .chain(ceilings.into_iter().flatten())
-            .chain(probes)
             .chain(self.quiet.iter().map(|quiet| format!("quiet hours: {quiet}")))
             .collect()
     }
