@@ -1,8 +1,11 @@
 //! The grid: every point × every death.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use chaos_kitty_tests::eventually;
+use chaos_kitty_tests::{eventually, patience};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -188,12 +191,8 @@ impl Case {
         drop(turn);
         let faults = cell.orders.given().len();
         if self.point.is_none() {
-            let seen = cell.left().await;
             // A worker shows all that it holds at once.
-            let least = if plan.worker { 1 } else { faults };
-            if seen.len() < least {
-                return Err(format!("{faults} faults are in force, and seen of them is {seen:?}"));
-            }
+            see(&cell, if plan.worker { 1 } else { faults }).await?;
         }
         cell.orders.insist_no_more();
         self.death.strike(&mut cell, guard, self.point.map(|point| point.at)).await;
@@ -266,5 +265,20 @@ impl Case {
             cell.stands(who, point.name).await?;
         }
         Ok(guard)
+    }
+}
+
+/// The observer sees what is in force, unless a lease has just ended it: then it is ordered anew.
+async fn see(cell: &Cell, least: usize) -> Outcome<()> {
+    let begun = Instant::now();
+    loop {
+        cell.in_force(|| false).await?;
+        let seen = cell.left().await;
+        if seen.len() >= least {
+            return Ok(());
+        }
+        if begun.elapsed() > patience() {
+            return Err(format!("everything is in force, and seen of it is {seen:?}"));
+        }
     }
 }

@@ -73,7 +73,11 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     fn subject(pid: u32, cattle: bool) -> Subject {
-        Subject { target: Target { cattle, ..Target::default() }, main: Process::now(pid) }
+        Subject {
+            target: Target { cattle, ..Target::default() },
+            main: Process::now(pid),
+            ..Subject::default()
+        }
     }
 
     #[tokio::test]
@@ -92,7 +96,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_has_no_process_is_not_recycled() {
-        let host = Subject { target: Target { cattle: true, ..Target::default() }, main: None };
+        let host = Subject { target: Target { cattle: true, ..Target::default() }, ..Subject::default() };
         assert_eq!(recycle(&host, LIMIT).await.unwrap_err().code, Code::Unsupported);
     }
 }
