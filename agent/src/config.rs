@@ -1,9 +1,10 @@
 //! What an agent is told: flags, variables, file (see [`chaos_kitty::settings`]).
 
+mod entry;
+
 use std::{
     collections::{BTreeMap, HashMap},
-    env, fmt, fs,
-    marker::PhantomData,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -15,15 +16,12 @@ use chaos_kitty::{
     telemetry,
 };
 use clap::{Parser, Subcommand};
-use serde::{
-    Deserialize, Deserializer,
-    de::{self, DeserializeOwned},
-};
 
 use crate::{
     platform::{docker, process, systemd},
     policy::Policy,
 };
+use entry::rules;
 
 /// The keys of the file that hold rules as tables, besides the names that the flags take.
 const PROCESS: &str = "process";
@@ -180,13 +178,6 @@ fn config(loaded: Loaded<Args>) -> Result<Config, SettingsError> {
     Ok(Config { args: loaded.args, processes, services, containers })
 }
 
-/// Those that a flag names, then those of the file.
-fn rules<T: Named>(loaded: &Loaded<Args>, key: &str, names: &[String]) -> Result<Vec<T>, SettingsError> {
-    let tables = loaded.tables::<Entry<T>>(key)?;
-    let named = names.iter().map(|name| T::named(name));
-    Ok(named.chain(tables.into_iter().map(|entry| entry.value.0)).collect())
-}
-
 impl Config {
     /// What the owner of this host allows.
     ///
@@ -274,56 +265,6 @@ fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("it must be KEY=VALUE".to_owned()),
-    }
-}
-
-/// Settings of a rule that a name alone can make.
-trait Named: DeserializeOwned {
-    fn named(name: &str) -> Self;
-}
-
-impl Named for process::rules::RuleSettings {
-    fn named(name: &str) -> Self {
-        Self::named(name)
-    }
-}
-
-impl Named for systemd::rules::RuleSettings {
-    fn named(name: &str) -> Self {
-        Self::named(name)
-    }
-}
-
-impl Named for docker::rules::RuleSettings {
-    fn named(name: &str) -> Self {
-        Self::named(name)
-    }
-}
-
-/// An entry under `process`, `systemd` or `docker` in the file: a name, or a table.
-struct Entry<T>(T);
-
-impl<'de, T: Named> Deserialize<'de> for Entry<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(EntryVisitor(PhantomData))
-    }
-}
-
-struct EntryVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Named> de::Visitor<'de> for EntryVisitor<T> {
-    type Value = Entry<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a target, or a table that describes it")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<Entry<T>, E> {
-        Ok(Entry(T::named(name)))
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Entry<T>, A::Error> {
-        T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Entry)
     }
 }
 
