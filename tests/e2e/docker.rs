@@ -199,7 +199,11 @@ async fn a_container_from_scratch_is_hurt_within_its_own_limits() {
 
     let Figures::Kill(result) = figures(&unleash(kill(false)).await.unwrap(), State::Done) else { panic!() };
     assert!(result.ended && result.pids == [pid], "{result:?}");
-    assert_eq!(bed.docker.inspect("lone", "{{.State.Status}} {{.State.ExitCode}}"), "exited 137");
+    // The Engine hears of the end of its container a little later.
+    eventually("the Engine has seen its container die of SIGKILL", async || {
+        (bed.docker.inspect("lone", "{{.State.Status}} {{.State.ExitCode}}") == "exited 137").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, StopResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{Process, clock::boot_time, hooks, message::Reverted};
+use chaos_kitty_guard::{Process, clock::boot_time, message::Reverted};
 use futures_util::future::FutureExt;
 
 use super::{Arm, Fault, Prepared, Resource, Step, evidence};
@@ -42,7 +42,6 @@ impl Stop {
         let ordered = boot_time();
         let stopped = self.supervisor.stop().await;
         self.in_force = boot_time();
-        hooks::point("agent-mid-stop");
         let unanswered = |problem: &Problem| problem.code == Code::NoAnswer;
         if !stopped.as_ref().is_err_and(unanswered) {
             arm.rearm(vec![self.supervisor.undo_stop(Stopping::Over)?]).await?;

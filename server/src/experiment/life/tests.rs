@@ -162,6 +162,16 @@ fn cattle_is_well_when_its_life_is_over_and_its_group_is_as_large_as_it_was() {
 }
 
 #[test]
+fn a_pet_whose_supervisor_starts_it_again_is_well_when_its_group_is_as_large_as_it_was() {
+    let started = in_state(State::Started, false);
+    let over = |group_is_back| Seen { fault: Fault::Over, target: Presence::Gone, group_is_back, ..seen(20) };
+    for name in ["restartUnit", "stopContainer"] {
+        assert_eq!(next(&started, &method(name), &over(false)), wait(100), "{name}");
+        assert_eq!(becomes(&next(&started, &method(name), &over(true))), Some(State::Finalizing), "{name}");
+    }
+}
+
+#[test]
 fn a_pet_that_is_gone_fails() {
     let started = in_state(State::Started, false);
     let gone = Seen { target: Presence::Gone, fault: Fault::Over, ..seen(10) };

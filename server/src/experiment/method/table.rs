@@ -37,10 +37,9 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     built_in("spinCpu",        Type::Resource, ALL,       Health::Normal,   false, cpu,    "All processor time that the target may use is burnt"),
     built_in("triggerGc",      Type::Resource, PROCESSES, Health::Normal,   false, gc,     "The target's garbage collector runs"),
     built_in("restartUnit",    Type::State,    SYSTEMD,   Health::Recycled, false, restart, "systemd restarts the unit"),
-    built_in("stopUnit",       Type::State,    SYSTEMD,   Health::Normal,   false, stop,   "systemd stops the unit, and starts it again at the end"),
-    built_in("killContainer",  Type::State,    DOCKER,    Health::Normal,   true,  kill_container, "The Engine kills the container, and restarts it for no policy"),
+    built_in("stopUnit",       Type::State,    SYSTEMD,   Health::Recycled,   false, stop,   "systemd stops the unit, and starts it again at the end"),
     built_in("restartContainer", Type::State,  DOCKER,    Health::Recycled, false, restart, "The Engine restarts the container"),
-    built_in("stopContainer",  Type::State,    DOCKER,    Health::Normal,   false, stop,   "The Engine stops the container, and starts it again at the end"),
+    built_in("stopContainer",  Type::State,    DOCKER,    Health::Recycled,   false, stop,   "The Engine stops the container, and starts it again at the end"),
     built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
 ];
 
@@ -65,9 +64,6 @@ fn delay() -> Kind {
 }
 fn kill() -> Kind {
     Kind::Kill(Kill::default())
-}
-fn kill_container() -> Kind {
-    Kind::Kill(Kill { signal: "KILL".to_owned(), through_runtime: true, ..Kill::default() })
 }
 fn restart() -> Kind {
     Kind::Restart(Restart {})

@@ -24,9 +24,12 @@ fn names_are_unique_and_every_method_says_what_it_does() {
 }
 
 #[test]
-fn what_ends_a_target_is_for_cattle_only() {
+fn what_ends_a_target_is_for_cattle_only_unless_it_starts_it_again_itself() {
     for method in Methods::new(&[]).iter() {
-        assert_eq!(method.health == Health::Recycled, method.cattle_only, "{}", method.name());
+        let starts_again = matches!(method.action, Kind::Restart(_) | Kind::Stop(_));
+        let ends = starts_again || method.cattle_only;
+        assert_eq!(method.health == Health::Recycled, ends, "{}", method.name());
+        assert_eq!(matches!(method.action, Kind::Kill(_)), method.cattle_only, "{}", method.name());
     }
 }
 
