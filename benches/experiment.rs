@@ -29,6 +29,8 @@ const TICKS: u32 = 200;
 const TICK: Duration = Duration::from_millis(100);
 const BUILDS: usize = 100;
 const SUITES: usize = 100_000;
+/// Of each of these.
+const CRITERIA: usize = 3;
 const PAGES: usize = 200;
 
 fn main() {
@@ -40,11 +42,11 @@ fn main() {
     });
 }
 
-/// A suite of so many delays for each group.
-fn suite(methods: usize) -> ExperimentSuite {
-    let criteria = (0..GROUPS).map(|group| ExperimentCriteria {
+/// A suite of so many experiments of a method in each of so many groups.
+fn suite(groups: usize, method: &str, count: usize) -> ExperimentSuite {
+    let criteria = (0..groups).map(|group| ExperimentCriteria {
         container_identifier: format!("group-{group}"),
-        experiment_methods: vec!["delay".to_owned(); methods],
+        experiment_methods: vec![method.to_owned(); count],
         specific_container_targets: Vec::new(),
     });
     ExperimentSuite {
@@ -66,12 +68,12 @@ async fn place(flags: &[&str], members: usize) -> (Sandbox, Server, Herd) {
 }
 
 async fn tick() {
-    // Faults in force on targets that are looked at from the first millisecond on, and held.
-    let flags = ["--experiment-tick", "100ms", "--experiment-minimum", "59m", "--experiment-maximum", "59m"];
+    // Kills that end nobody: health is looked at from the first millisecond on, and never found.
+    let flags = ["--experiment-tick", "100ms", "--experiment-minimum", "1ms", "--experiment-maximum", "59m"];
     let (_sandbox, server, _herd) = place(&flags, ACTIVE + 1).await;
     let idle = used(&server).await;
-    server.client().await.build_experiment(suite(ACTIVE)).await.unwrap();
-    eventually("all faults are in force", async || {
+    server.client().await.build_experiment(suite(GROUPS, "killProcess", ACTIVE)).await.unwrap();
+    eventually("all are started", async || {
         let request = chaos_kitty::v1::ListExperimentsRequest { page_size: 1000, ..Default::default() };
         let listed = server.client().await.list_experiments(request).await.unwrap().into_inner().experiments;
         let started = listed.iter().filter(|it| it.experiment_state() == State::Started).count();
@@ -101,7 +103,7 @@ async fn build() {
     let mut samples = Vec::new();
     for _ in 0..BUILDS {
         let started = Instant::now();
-        client.build_experiment(suite(1)).await.unwrap();
+        client.build_experiment(suite(GROUPS, "delay", 1)).await.unwrap();
         samples.push(started.elapsed());
     }
     println!(
@@ -114,7 +116,7 @@ async fn build() {
 
 async fn history() {
     let (sandbox, mut server, herd) = place(&["--experiment-tick", "1h"], 2).await;
-    server.client().await.build_experiment(suite(1)).await.unwrap();
+    server.client().await.build_experiment(suite(CRITERIA, "delay", 1)).await.unwrap();
     server.process.kill();
     drop(herd);
     multiply(&sandbox);

@@ -1,5 +1,5 @@
-//! One agent of many simulated targets, which says of every order that it is in force and holds it until it is told
-//! to end it.
+//! One agent of many simulated targets: what is held is in force until it is told to end it, and a kill is done but
+//! ends nobody.
 
 use chaos_kitty::{
     client::{TlsFiles, dial},
@@ -68,12 +68,16 @@ async fn live(up: mpsc::Sender<AgentMessage>, mut down: Streaming<ServerMessage>
                 send(&up, Up::Pong(Pong { number: ping.number })).await;
                 continue;
             }
-            Some(Down::Start(order)) => ActionReport {
-                action_id: order.action_id,
-                state: State::Started.into(),
-                remaining: order.action.and_then(|action| action.duration),
-                ..ActionReport::default()
-            },
+            Some(Down::Start(order)) => {
+                let remaining = order.action.and_then(|action| action.duration);
+                let state = if remaining.is_some() { State::Started } else { State::Done };
+                ActionReport {
+                    action_id: order.action_id,
+                    state: state.into(),
+                    remaining,
+                    ..ActionReport::default()
+                }
+            }
             Some(Down::Stop(stop)) => ActionReport {
                 action_id: stop.action_id,
                 state: State::Reverted.into(),
@@ -113,9 +117,8 @@ fn target(group: usize, member: usize) -> Target {
         aggregation_identifier: format!("group-{group}"),
         name,
         host: ID.to_owned(),
-        // What is not well is never healthy: every look goes all the way.
         health: target_health::State::Normal.into(),
-        actions: vec![Name::Delay.into()],
+        actions: vec![Name::Delay.into(), Name::Kill.into()],
         cattle: true,
         ..Target::default()
     }

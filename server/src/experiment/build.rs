@@ -77,7 +77,7 @@ impl Experiments {
             let experiments = plan.picks.iter().map(|pick| self.describe(&plan, pick, None)).collect();
             return Ok(BuildExperimentResponse { experiments, suite: None, seed });
         }
-        self.create(plan).await
+        self.create(plan, &roster).await
     }
 
     /// Creates experiments on targets that were chosen already, all of them or none.
@@ -99,7 +99,9 @@ impl Experiments {
         }
         let suite = document(platform_type, &picks, seed);
         let min_survivors = self.settings.min_survivors;
-        self.create(Plan { suite, picks, parameters, min_survivors, seed, automatic: true }).await
+        let roster = self.port.roster(&suite.platform_type)?;
+        let plan = Plan { suite, picks, parameters, min_survivors, seed, automatic: true };
+        self.create(plan, &roster).await
     }
 
     /// The roster as a plan needs it. How others than those of the groups in question stand is of no interest.
@@ -116,7 +118,7 @@ impl Experiments {
         roster.iter().map(candidate).collect()
     }
 
-    async fn create(&self, plan: Plan) -> Result<BuildExperimentResponse, Problem> {
+    async fn create(&self, plan: Plan, roster: &[Arc<Target>]) -> Result<BuildExperimentResponse, Problem> {
         watchman::must_be_steady(&*self.port, &plan.suite).await?;
         let key = self.next_key();
         let experiments: Vec<_> =
@@ -127,7 +129,7 @@ impl Experiments {
             .map(|(experiment, pick)| Wish { experiment: experiment.id.clone(), target: pick.target.clone() })
             .collect();
         let engagements = self.port.engage(&wishes, plan.min_survivors)?;
-        let record = self.record(&plan, key)?;
+        let record = self.record(&plan, key, roster);
         crate::hooks::point("experiment-before-build");
         self.store.put_suite(&record, &experiments).await?;
         crate::hooks::point("experiment-built");
@@ -194,12 +196,11 @@ impl Experiments {
     }
 
     /// What is recorded of a suite besides its experiments.
-    fn record(&self, plan: &Plan, key: i64) -> Result<SuiteRecord, Problem> {
+    fn record(&self, plan: &Plan, key: i64, roster: &[Arc<Target>]) -> SuiteRecord {
         let wanted: BTreeSet<&str> =
             plan.picks.iter().map(|pick| pick.target.aggregation_identifier.as_str()).collect();
         let mut groups: BTreeMap<&str, Group> = BTreeMap::new();
-        let roster = self.port.roster(&plan.suite.platform_type)?;
-        for target in &roster {
+        for target in roster {
             let name = target.aggregation_identifier.as_str();
             if !name.is_empty() && wanted.contains(name) {
                 let group = groups
@@ -213,7 +214,7 @@ impl Experiments {
         let mut agents = self.port.agents();
         agents.retain(|agent| of_suite.contains(agent.id.as_str()));
         let groups = groups.into_values().collect();
-        Ok(SuiteRecord {
+        SuiteRecord {
             at: Some(at(key)),
             suite: Some(plan.suite.clone()),
             seed: plan.seed,
@@ -221,7 +222,7 @@ impl Experiments {
             groups,
             agents,
             ..SuiteRecord::default()
-        })
+        }
     }
 
     fn take_in(
