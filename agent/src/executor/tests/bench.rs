@@ -41,6 +41,8 @@ fn guard() -> PathBuf {
             let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
             let built = Command::new(cargo)
                 .args(["build", "--quiet", "--package", "chaos-kitty-guard", "--bin", "kitty-guard"])
+                // As the whole workspace's tests have it: one without hooks in its place would spoil the torture.
+                .args(["--features", "test-hooks"])
                 .args(release)
                 .status()
                 .unwrap();
