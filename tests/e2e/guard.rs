@@ -10,7 +10,7 @@ use chaos_kitty_tests::{
     Agent, Sandbox, Server, eventually,
     process::{children, is_alive, state, wait_for},
 };
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -43,12 +43,16 @@ impl Drop for Mouse {
 
 /// A server with this lease, and an agent that pauses a mouse for an hour.
 async fn paused(sandbox: &Sandbox, lease: &str) -> (Server, Agent, Mouse) {
+    paused_for(sandbox, lease, HOUR).await
+}
+
+async fn paused_for(sandbox: &Sandbox, lease: &str, time: Duration) -> (Server, Agent, Mouse) {
     let server = sandbox.server(&["--lease", lease]).await;
     let mouse = Mouse::start(sandbox);
     let agent = sandbox.agent(&server, "a", &["--process", &mouse.name]).await;
     let id = format!("{}:{}", mouse.name, mouse.child.id());
     let target = server.target(&id).await;
-    let action = v1::Action { duration: Some(HOUR.into()), kind: Some(Kind::Delay(v1::Delay::default())) };
+    let action = v1::Action { duration: Some(time.into()), kind: Some(Kind::Delay(v1::Delay::default())) };
     let (mut client, request) = (
         server.client().await,
         v1::UnleashRequest {
@@ -64,10 +68,60 @@ async fn paused(sandbox: &Sandbox, lease: &str) -> (Server, Agent, Mouse) {
     (server, agent, mouse)
 }
 
+fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
 /// The guard of an agent.
 fn guard_of(agent: &Agent) -> u32 {
     let comm = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     children(agent.process.pid()).into_iter().find(|pid| comm(pid).trim() == "kitty-guard").unwrap()
+}
+
+/// The library of `faketime`: it reads what the time of day is to be from a file.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+
+#[tokio::test]
+async fn a_fault_ends_in_time_though_the_clock_is_set_back_by_an_hour_meanwhile() {
+    let mut sandbox = Sandbox::new();
+    let clock = sandbox.path().join("clock");
+    std::fs::write(&clock, "+0").unwrap();
+    for (name, value) in [
+        ("LD_PRELOAD", FAKETIME),
+        ("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap()),
+        ("FAKETIME_NO_CACHE", "1"),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+    ] {
+        sandbox.set(name, value);
+    }
+    let (server, _agent, mouse) = paused_for(&sandbox, "15s", Duration::from_secs(3)).await;
+    std::fs::write(&clock, "-1h").unwrap();
+    wait_for("the mouse runs again", || !mouse.is_still());
+    let mut client = server.client().await;
+    let over = eventually("its end is told", async || {
+        let actions =
+            client.list_actions(v1::ListActionsRequest::default()).await.unwrap().into_inner().actions;
+        actions.into_iter().find(|action| action.state() == v1::action_state::Name::Reverted)
+    })
+    .await;
+    assert_eq!(over.end_reason(), EndReason::Deadline);
+    let (started, ended) = (over.started_at.unwrap(), over.ended_at.unwrap());
+    assert!(started.seconds - ended.seconds > 3000, "the clock was set back: {started:?}, {ended:?}");
+}
+
+#[tokio::test]
+async fn what_a_host_slept_through_ends_as_soon_as_it_wakes() {
+    let sandbox = Sandbox::new();
+    let (server, agent, mouse) = paused(&sandbox, "2s").await;
+    let guard = guard_of(&agent);
+    let everybody = [server.process.pid(), agent.process.pid(), guard];
+    everybody.iter().for_each(|pid| signal(*pid, Signal::STOP));
+    let woken_at = chaos_kitty::lease::boot_time() + Duration::from_secs(3);
+    wait_for("the lease is over", || chaos_kitty::lease::boot_time() > woken_at);
+    assert!(mouse.is_still(), "nobody was awake");
+    signal(guard, Signal::CONT);
+    wait_for("the guard alone has put it back", || !mouse.is_still());
+    everybody.iter().for_each(|pid| signal(*pid, Signal::CONT));
 }
 
 #[tokio::test]
@@ -119,11 +173,7 @@ async fn a_guard_that_is_killed_is_replaced_and_the_server_hears_how_the_fault_e
     let (server, agent, mouse) = paused(&sandbox, "60s").await;
     let action = server.active().await.remove(0);
     let guard = guard_of(&agent);
-    rustix::process::kill_process(
-        rustix::process::Pid::from_raw(guard.try_into().unwrap()).unwrap(),
-        Signal::KILL,
-    )
-    .unwrap();
+    signal(guard, Signal::KILL);
     wait_for("the mouse runs again", || !mouse.is_still());
     let over = eventually("the server hears of it", async || {
         let request = v1::GetActionRequest { id: action.id.clone() };
