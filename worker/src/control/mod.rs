@@ -114,8 +114,9 @@ struct Control {
     faults: Faults,
     calls: Calls,
     backoff: Backoff,
-    /// What the log said last about being detached, so that each trouble is told once.
-    told: Option<Code>,
+    /// What the log has said since it was attached last, so that each trouble is told once: which one a peer gives that
+    /// hangs up is a matter of the moment.
+    told: Vec<Code>,
 }
 
 /// The worker was dropped.
@@ -150,7 +151,7 @@ impl Control {
             authority: Authority::default(),
             calls: Calls::default(),
             backoff: Backoff::default(),
-            told: None,
+            told: Vec::new(),
         }
     }
 
@@ -201,8 +202,8 @@ impl Control {
 
     fn detached(&mut self, problem: &Problem) {
         self.state.send_replace(State::Connecting);
-        if self.told != Some(problem.code) {
-            self.told = Some(problem.code);
+        if !self.told.contains(&problem.code) {
+            self.told.push(problem.code);
             tracing::warn!(endpoint = %self.endpoint, %problem, "chaos kitty is away; trying again");
         }
     }

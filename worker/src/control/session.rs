@@ -84,7 +84,7 @@ impl Control {
         self.faults.stop_all_but(&welcome.known, EndReason::Stopped);
         let connection_id = welcome.connection_id;
         self.state.send_replace(State::Attached { connection_id });
-        self.told = None;
+        self.told.clear();
         tracing::info!(connection_id, endpoint = %self.endpoint, "chaos kitty is watching");
         Ok(())
     }
