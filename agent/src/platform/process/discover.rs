@@ -254,8 +254,10 @@ impl Watch {
 
     /// Keeps up what was found until it is time for the next full look.
     async fn wait(&mut self, earliest: Instant, latest: Instant, mut found: Vec<Subject>) {
-        let latest = if self.events.is_some() { latest } else { earliest };
+        let mut next = if self.events.is_some() { latest } else { earliest };
         let mut second = tokio::time::interval(HEALTH_EVERY);
+        // What was heard is remembered here, for each turn of the loop drops what the others wait for.
+        let mut heard = false;
         loop {
             tokio::select! {
                 Some(Ok(gone)) = self.ends.join_next() => {
@@ -269,14 +271,15 @@ impl Watch {
                         self.publisher.replace(found.clone());
                     }
                 }
-                heard = prompted(self.events.as_ref(), earliest) => {
-                    if let Err(error) = heard {
+                word = word(self.events.as_ref()), if !heard => {
+                    heard = true;
+                    next = earliest.max(Instant::now() + SETTLE);
+                    if let Err(error) = word {
                         tracing::debug!(%error, "process events broke off: looking at intervals");
                         self.events = None;
                     }
-                    return;
                 }
-                () = sleep_until(latest) => return,
+                () = sleep_until(next) => return,
             }
         }
     }
@@ -297,12 +300,10 @@ fn look_again(subject: &mut Subject) -> Option<()> {
     (std::mem::replace(&mut subject.target.health, health) != health).then_some(())
 }
 
-/// Waits for word of the kernel and for `earliest`. Without a subscription, for ever.
-async fn prompted(events: Option<&Events>, earliest: Instant) -> std::io::Result<()> {
+/// Waits for word of the kernel. Without a subscription, for ever.
+async fn word(events: Option<&Events>) -> std::io::Result<()> {
     let Some(events) = events else { return std::future::pending().await };
-    events.changed().await?;
-    sleep_until(earliest.max(Instant::now() + SETTLE)).await;
-    Ok(())
+    events.changed().await
 }
 
 #[cfg(test)]

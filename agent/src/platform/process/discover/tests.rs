@@ -160,24 +160,28 @@ impl Drop for Orphan {
     }
 }
 
-async fn a_process_comes_and_goes(with_events: bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let program = program(folder.path());
+/// A watch for processes of this program, and its roster.
+fn watch(program: &Path, events: Option<Events>) -> (Watch, tokio::sync::watch::Receiver<Roster>) {
     let mut settings = RuleSettings { name: "lone".into(), ..Default::default() };
     settings.exe = Some(program.to_str().unwrap().to_owned());
-    let roster = Arc::new(tokio::sync::watch::Sender::new(Roster::default()));
-    let publisher = Publisher { platform_type: ProcessPlatform::TYPE, roster: roster.clone() };
+    let (roster, shown) = tokio::sync::watch::channel(Roster::default());
     let watch = Watch {
         owner: Owner { agent_id: "a".into(), host: "h".into(), labels: Default::default() },
         rules: compile(&[settings]).unwrap().into(),
-        publisher,
-        events: with_events.then(|| Events::subscribe().unwrap()),
+        publisher: Publisher { platform_type: ProcessPlatform::TYPE, roster: roster.into() },
+        events,
         ends: JoinSet::new(),
         watched: HashSet::new(),
     };
+    (watch, shown)
+}
+
+async fn a_process_comes_and_goes(with_events: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let program = program(folder.path());
+    let (watch, mut roster) = watch(&program, with_events.then(|| Events::subscribe().unwrap()));
     let mut watching = JoinSet::new();
     watching.spawn(watch.run());
-    let mut roster = roster.subscribe();
     let orphan = Orphan::start(&program);
     let pid = orphan.0;
     let there = roster.wait_for(|roster| roster.subjects.contains_key(&format!("process/a/lone:{pid}")));
@@ -202,4 +206,15 @@ async fn processes_come_and_go_by_word_of_the_kernel() {
 #[tokio::test]
 async fn processes_come_and_go_at_intervals() {
     a_process_comes_and_goes(false).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_kernel_told_is_not_forgotten_while_the_next_look_is_awaited() {
+    let events = Events::subscribe().unwrap();
+    Command::new("true").status().unwrap();
+    let (mut watch, _roster) = watch(Path::new("/bin/true"), Some(events));
+    let began = Instant::now();
+    let (earliest, latest) = (began + 10 * HEALTH_EVERY, began + 1000 * HEALTH_EVERY);
+    watch.wait(earliest, latest, Vec::new()).await;
+    assert!(began.elapsed() < 11 * HEALTH_EVERY, "looked only after {:?}", began.elapsed());
 }
