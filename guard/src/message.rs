@@ -38,7 +38,8 @@ pub enum Order {
         /// Never before the earlier one.
         until: Duration,
     },
-    /// Put one back now, again if it was already. Answered with [`Answer::Reverted`].
+    /// Nothing more of it will be injected: put it back now, unless that was done or is under way. A settled
+    /// [`Answer::Reverted`] follows, if none was sent before.
     Revert {
         /// The action's.
         id: String,
@@ -80,6 +81,8 @@ pub struct Reverted {
     pub why: Why,
     /// When all local undos had been issued.
     pub at: Duration,
+    /// It was put back for good: nothing of it was being injected any more when that began.
+    pub settled: bool,
     /// One for each undo, local ones first.
     pub outcomes: Vec<Outcome>,
 }

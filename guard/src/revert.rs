@@ -85,8 +85,8 @@ pub fn slow(undos: &[Undo]) -> Vec<Outcome> {
     undos.iter().filter(|undo| !undo.is_local()).map(persist).collect()
 }
 
-/// Carries all out, for whoever reverts in the guard's place. Blocks.
-pub fn revert(id: String, why: Why, undos: &[Undo]) -> Reverted {
+/// Carries all out, for whoever reverts in the guard's place. Blocks. `settled` as in [`Reverted`].
+pub fn revert(id: String, why: Why, undos: &[Undo], settled: bool) -> Reverted {
     let begun = Instant::now();
     let mut local = Local::begin(undos);
     let at = boot_time();
@@ -96,7 +96,7 @@ pub fn revert(id: String, why: Why, undos: &[Undo]) -> Reverted {
     }
     let mut outcomes = local.outcomes();
     outcomes.extend(slow(undos));
-    Reverted { id, why, at, outcomes }
+    Reverted { id, why, at, settled, outcomes }
 }
 
 fn persist(undo: &Undo) -> Outcome {

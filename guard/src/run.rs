@@ -71,7 +71,8 @@ fn rehearse() {
     for due in switch.due(boot_time()) {
         let mut local = Local::begin(&due.undos);
         local.step(true);
-        let told = Reverted { id: due.id, why: due.why, at: boot_time(), outcomes: local.outcomes() };
+        let (settled, outcomes) = (due.settled, local.outcomes());
+        let told = Reverted { id: due.id, why: due.why, at: boot_time(), settled, outcomes };
         drop(line(&Answer::Reverted(told)));
     }
     // Pages that were never touched stay out of it.
@@ -100,7 +101,7 @@ struct Guard {
     gone: bool,
     /// Everything is being put back for the last time.
     ending: bool,
-    /// Ids of what was put back, all of it, after the agent was gone.
+    /// Ids of what was put back, all of it, for good.
     put_back: BTreeSet<String>,
 }
 
@@ -216,7 +217,7 @@ impl Guard {
         hooks::point("guard-before-revert");
         let undos: &[Undo] = if hooks::without("guard-revert") { &[] } else { &due.undos };
         let local = Local::begin(undos);
-        let (at, outcomes, for_good) = (boot_time(), Vec::new(), self.gone);
+        let (at, outcomes, for_good) = (boot_time(), Vec::new(), self.gone || due.settled);
         self.under_way.push(UnderWay { due, at, local: Some(local), outcomes, for_good });
     }
 
@@ -287,6 +288,7 @@ impl Guard {
             Order::Disarm { id } => {
                 hooks::point("guard-before-disarm");
                 self.switch.disarm(&id);
+                self.put_back.remove(&id);
             }
             Order::Ping => self.answer(&Answer::Alive),
         }
@@ -332,7 +334,7 @@ impl Guard {
     }
 
     fn over(&mut self, one: UnderWay) {
-        let UnderWay { due: Due { id, why, repeated, .. }, at, outcomes, for_good, .. } = one;
+        let UnderWay { due: Due { id, why, settled, silent, .. }, at, outcomes, for_good, .. } = one;
         hooks::point("guard-reverted");
         let again = self.switch.ended(&id, boot_time());
         if for_good && outcomes.iter().all(|outcome| outcome.failure.is_none()) {
@@ -340,8 +342,8 @@ impl Guard {
         } else {
             self.put_back.remove(&id);
         }
-        if !repeated {
-            self.answer(&Answer::Reverted(Reverted { id, why, at, outcomes }));
+        if !silent {
+            self.answer(&Answer::Reverted(Reverted { id, why, at, settled, outcomes }));
         }
         if let Some(due) = again {
             self.begin(due);

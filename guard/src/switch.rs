@@ -26,12 +26,14 @@ struct Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Armed,
-    /// Being put back; `again`: and once more afterwards, for something may have been injected meanwhile.
+    /// Being put back. `settled`: for good, it was settled when that began; else `again`: once more afterwards, for
+    /// something may have been injected meanwhile.
     Ending {
         why: Why,
+        settled: bool,
         again: Option<Why>,
     },
-    /// `again_at`: for something may have been injected since.
+    /// `again_at`: for something may have been injected since; `None`: for good.
     Ended {
         why: Why,
         again_at: Option<Duration>,
@@ -47,8 +49,10 @@ pub struct Due {
     pub why: Why,
     /// How.
     pub undos: Vec<Undo>,
+    /// Nothing of it is being injected any more.
+    pub settled: bool,
     /// It was put back before, and only might be in force again: nobody needs to hear of it.
-    pub repeated: bool,
+    pub silent: bool,
 }
 
 impl Switch {
@@ -72,8 +76,8 @@ impl Switch {
         fault.deadline = at;
         fault.settled = true;
         match &mut fault.state {
-            State::Armed => None,
-            State::Ending { why, again } => {
+            State::Armed | State::Ending { settled: true, .. } | State::Ended { again_at: None, .. } => None,
+            State::Ending { why, again, .. } => {
                 again.get_or_insert(*why);
                 None
             }
@@ -110,32 +114,26 @@ impl Switch {
         .collect()
     }
 
-    /// One that is to be put back now, again if it was before: nothing more of it is injected. `None`: it is not
-    /// known, or is being put back already (then it comes out of [`Self::ended`] once more).
+    /// One that is to be put back now: nothing more of it is injected. `None`: it is not known, was put back for good,
+    /// or is being put back already (then it comes out of [`Self::ended`] once more, if that is needed).
     pub fn revert(&mut self, id: &str, why: Why) -> Option<Due> {
-        self.faults.get_mut(id)?.settled = true;
-        self.put_back(id, why)
-    }
-
-    fn put_back(&mut self, id: &str, why: Why) -> Option<Due> {
         let fault = self.faults.get_mut(id)?;
-        if let State::Ending { again, .. } = &mut fault.state {
-            *again = Some(why);
-            return None;
+        fault.settled = true;
+        match fault.state {
+            State::Ended { again_at: None, .. } => None,
+            _ => fault.put_back(id, why),
         }
-        Some(fault.end(id, why))
     }
 
     /// Everything that is to be put back now, again if it was before.
     pub fn revert_all(&mut self, why: Why) -> Vec<Due> {
-        let ids: Vec<_> = self.faults.keys().cloned().collect();
-        ids.iter().filter_map(|id| self.put_back(id, why)).collect()
+        self.faults.iter_mut().filter_map(|(id, fault)| fault.put_back(id, why)).collect()
     }
 
     /// One was put back by now. `Some`: once more.
     pub fn ended(&mut self, id: &str, now: Duration) -> Option<Due> {
         let fault = self.faults.get_mut(id)?;
-        let State::Ending { why, again } = fault.state else { return None };
+        let State::Ending { why, again, .. } = fault.state else { return None };
         fault.state = State::Ended { why, again_at: (!fault.settled).then(|| now + AGAIN) };
         again.map(|why| fault.end(id, why))
     }
@@ -150,14 +148,26 @@ impl Fault {
         }
     }
 
+    fn put_back(&mut self, id: &str, why: Why) -> Option<Due> {
+        match &mut self.state {
+            State::Ending { settled: true, .. } => None,
+            State::Ending { again, .. } => {
+                *again = Some(why);
+                None
+            }
+            _ => Some(self.end(id, why)),
+        }
+    }
+
     fn end(&mut self, id: &str, why: Why) -> Due {
-        self.state = State::Ending { why, again: None };
-        Due { id: id.to_owned(), why, undos: self.undos.clone(), repeated: false }
+        let settled = self.settled;
+        self.state = State::Ending { why, settled, again: None };
+        Due { id: id.to_owned(), why, undos: self.undos.clone(), settled, silent: false }
     }
 
     fn repeat(&mut self, id: &str) -> Option<Due> {
         let State::Ended { why, .. } = self.state else { return None };
-        Some(Due { repeated: true, ..self.end(id, why) })
+        Some(Due { silent: !self.settled, ..self.end(id, why) })
     }
 }
 
@@ -225,9 +235,21 @@ mod tests {
         let mut switch = armed(10, 20);
         switch.due(at(10));
         assert_eq!(switch.revert("a", Why::Ordered), None);
-        assert_eq!(switch.ended("a", at(10)).map(|due| due.why), Some(Why::Ordered));
+        let again = switch.ended("a", at(10)).unwrap();
+        assert_eq!((again.why, again.settled, again.silent), (Why::Ordered, true, false));
         assert_eq!(switch.ended("a", at(10)), None);
-        assert_eq!(switch.revert("a", Why::AgentGone).map(|due| due.why), Some(Why::AgentGone));
+    }
+
+    #[test]
+    fn what_is_put_back_for_good_is_not_put_back_again_by_an_order_to_revert_it() {
+        let mut switch = armed(10, 20);
+        assert_eq!(switch.deadline("a", at(10)), None);
+        assert!(switch.due(at(10))[0].settled);
+        assert_eq!(switch.revert("a", Why::Ordered), None, "it is under way");
+        assert_eq!(switch.revert_all(Why::AgentGone), []);
+        assert_eq!(switch.ended("a", at(10)), None);
+        assert_eq!(switch.revert("a", Why::Ordered), None, "it is done");
+        assert_eq!(whys(&switch.revert_all(Why::AgentGone)), [Why::AgentGone], "with nobody to look at it");
     }
 
     #[test]
@@ -238,13 +260,14 @@ mod tests {
         for second in 11..15 {
             assert_eq!(switch.next_end(), Some(at(second)));
             let due = switch.due(at(second));
-            assert_eq!((whys(&due), due[0].repeated), (vec![Why::Deadline], true));
+            assert_eq!((whys(&due), due[0].silent), (vec![Why::Deadline], true));
             assert_eq!(switch.ended("a", at(second)), None);
         }
         assert!(
-            switch.deadline("a", at(60)).is_some_and(|due| due.repeated),
+            switch.deadline("a", at(60)).is_some_and(|due| due.settled && !due.silent),
             "it came into force after its end"
         );
+        assert_eq!(switch.revert("a", Why::Ordered), None, "and what is under way is for good");
         switch.ended("a", at(15));
         assert_eq!(switch.next_end(), None);
 
@@ -261,7 +284,7 @@ mod tests {
         assert_eq!(whys(&switch.revert_all(Why::Ordered)), [Why::Ordered]);
         switch.ended("a", at(1));
         assert_eq!(switch.next_end(), Some(at(2)));
-        assert_eq!(switch.revert("a", Why::Ordered).map(|due| due.repeated), Some(false));
+        assert_eq!(switch.revert("a", Why::Ordered).map(|due| due.settled), Some(true));
         switch.ended("a", at(2));
         assert_eq!(switch.next_end(), None);
     }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use chaos_kitty::{Problem, lease::boot_time};
+use chaos_kitty::Problem;
 use chaos_kitty_guard::{
     Undo, hooks,
     message::{Answer, Order, Reverted, Why},
@@ -165,13 +165,12 @@ impl Armed {
         self.handle.send(Request::Deadline { id: self.handle.id.clone(), at }).await;
     }
 
-    /// Puts it back from now on, whatever was put back before.
+    /// Nothing more of it is injected: puts it back for good, if that is not done or under way already.
     pub(super) async fn revert(&mut self) -> Reverted {
-        let ordered = boot_time();
         self.handle.send(Request::Revert { id: self.handle.id.clone() }).await;
         loop {
             let reverted = self.ends.next().await;
-            if reverted.at >= ordered {
+            if reverted.settled {
                 return reverted;
             }
         }
@@ -232,6 +231,8 @@ struct Fault {
     undos: Vec<Undo>,
     armed: Option<oneshot::Sender<()>>,
     ends: mpsc::Sender<Reverted>,
+    /// Nothing more of it is injected.
+    settled: bool,
     /// Its guard died: we put it back ourselves.
     orphan: bool,
 }
@@ -308,7 +309,8 @@ impl Keeper {
     fn order(&mut self, request: Request) -> Option<Order> {
         match request {
             Request::Arm { id, undos, deadline, armed, ends } => {
-                let fault = Fault { undos: undos.clone(), armed: Some(armed), ends, orphan: false };
+                let fault =
+                    Fault { undos: undos.clone(), armed: Some(armed), ends, settled: false, orphan: false };
                 self.faults.insert(id.clone(), fault);
                 Some(Order::Arm { id, undos, deadline: Some(deadline) })
             }
@@ -321,14 +323,14 @@ impl Keeper {
                 fault.armed = Some(armed);
                 Some(Order::Arm { id, undos, deadline: None })
             }
-            Request::Deadline { id, at } => Some(Order::Deadline { id, at }),
-            Request::Revert { id } => match self.faults.get(&id) {
-                Some(fault) if fault.orphan => {
-                    fault.put_back(id);
-                    None
-                }
-                _ => Some(Order::Revert { id }),
-            },
+            Request::Deadline { id, at } => {
+                self.faults.get_mut(&id)?.settle(&id);
+                Some(Order::Deadline { id, at })
+            }
+            Request::Revert { id } => {
+                self.faults.get_mut(&id)?.settle(&id);
+                Some(Order::Revert { id })
+            }
             Request::Disarm { id } => {
                 self.faults.remove(&id);
                 Some(Order::Disarm { id })
@@ -398,9 +400,19 @@ impl Fault {
         }
     }
 
+    /// Nothing more of it is injected. What a guard put back before its death, or we in its place, may have come into
+    /// force since: once more, for good.
+    fn settle(&mut self, id: &str) {
+        let newly = !std::mem::replace(&mut self.settled, true);
+        if newly && self.orphan {
+            self.put_back(id.to_owned());
+        }
+    }
+
     /// Puts it back in the guard's place, beside everything else.
     fn put_back(&self, id: String) {
         let (undos, ends) = (self.undos.clone(), self.ends.clone());
-        task::spawn_blocking(move || Self::ended(&ends, revert::revert(id, Why::GuardGone, &undos)));
+        let settled = self.settled;
+        task::spawn_blocking(move || Self::ended(&ends, revert::revert(id, Why::GuardGone, &undos, settled)));
     }
 }

@@ -151,7 +151,8 @@ impl Held {
     pub(crate) async fn revert(mut self) -> action_result::Kind {
         let at = boot_time();
         carry_out(&self.undos);
-        let reverted = Reverted { id: "test".into(), why: Why::Ordered, at, outcomes: Vec::new() };
+        let reverted =
+            Reverted { id: "test".into(), why: Why::Ordered, at, settled: true, outcomes: Vec::new() };
         let after = self.fault.settle(&reverted).await.unwrap();
         self.evidence.extend(after);
         self.figures()
