@@ -1,5 +1,7 @@
 //! kitty-agent under test.
 
+use std::{path::PathBuf, process::Command};
+
 use chaos_kitty::endpoint::Endpoint;
 
 use crate::{Sandbox, Server, eventually, process::Process};
@@ -21,15 +23,8 @@ impl Agent {
         name: &str,
         flags: &[&str],
     ) -> Self {
-        let local = Endpoint::Unix(sandbox.path().join(format!("{name}.ipc")));
-        let mut command = sandbox.command("kitty-agent");
-        command
-            .args(["--server", &attach_to.to_string(), "--name", name, "--listen", &local.to_string()])
-            .arg("--state")
-            .arg(sandbox.path().join(format!("{name}.state")))
-            .args(flags);
-        let process = Process::start(name, command, sandbox.path());
-        let mut agent = Self { process, name: name.to_owned(), local };
+        let process = Process::start(name, Self::command(sandbox, attach_to, name, flags), sandbox.path());
+        let mut agent = Self { process, name: name.to_owned(), local: local(sandbox, name) };
         eventually(&format!("kittyd lists the agent {name}"), async || {
             assert!(agent.process.is_running(), "{name} ended at its start:\n{}", agent.process.stderr());
             server.agents().await.into_iter().find(|listed| listed.id == name && listed.connected)
@@ -38,8 +33,29 @@ impl Agent {
         agent
     }
 
+    /// The command that starts an agent of this name, with these flags more.
+    pub fn command(sandbox: &Sandbox, attach_to: &Endpoint, name: &str, flags: &[&str]) -> Command {
+        let mut command = sandbox.command("kitty-agent");
+        command
+            .args(["--server", &attach_to.to_string(), "--name", name])
+            .args(["--listen", &local(sandbox, name).to_string()])
+            .arg("--state")
+            .arg(Self::state(sandbox, name))
+            .args(flags);
+        command
+    }
+
+    /// The state folder of an agent of this name.
+    pub fn state(sandbox: &Sandbox, name: &str) -> PathBuf {
+        sandbox.path().join(format!("{name}.state"))
+    }
+
     /// The socket where workers and other agents attach to it.
     pub fn local(&self) -> Endpoint {
         self.local.clone()
     }
+}
+
+fn local(sandbox: &Sandbox, name: &str) -> Endpoint {
+    Endpoint::Unix(sandbox.path().join(format!("{name}.ipc")))
 }

@@ -53,7 +53,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(raw_pid(self.pid()), signal).unwrap();
+        self::signal(self.pid(), signal);
     }
 
     /// Kills it with SIGKILL and reaps it.
@@ -97,8 +97,9 @@ impl fmt::Debug for Process {
     }
 }
 
-fn raw_pid(pid: u32) -> Pid {
-    Pid::from_raw(pid.try_into().unwrap()).unwrap()
+/// Sends a signal to a process that is there.
+pub fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }
 
 /// Whether a process of that pid exists and is no zombie.
