@@ -84,6 +84,7 @@ fn start(sandbox: &Sandbox, lease: Duration, crash_at: Option<&str>) -> Process 
     let mut command = sandbox.command("kittyd");
     let socket = Endpoint::Unix(sandbox.path().join(DEFAULT_SOCKET));
     command.args(["--listen", &socket.to_string(), "--lease", &format!("{}s", lease.as_secs())]);
+    command.args(["--scripts-dir", concat!(env!("CARGO_MANIFEST_DIR"), "/torture/scripts")]);
     if let Some(point) = crash_at {
         command.env("KITTY_CRASH_AT", point);
     }

@@ -1,19 +1,9 @@
 //! What is hurt: processes under names of their own, and a service that carries the worker SDK.
 
-use std::{
-    fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::LazyLock,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command, time::Duration};
 
 use chaos_kitty::v1::{self, RaiseError, RunScript, SpinCpu, action::Kind};
-use chaos_kitty_tests::{
-    Sandbox, eventually, http,
-    process::{Process, wait_for},
-};
+use chaos_kitty_tests::{Sandbox, eventually, http, process::Process};
 use tokio::time::timeout;
 
 use crate::ground::Ground;
@@ -49,7 +39,7 @@ impl What {
             Self::Memory => Kind::Memory(v1::AllocateMemory { size_bytes: 16 << 20 }),
             Self::WorkerMemory => Kind::Memory(v1::AllocateMemory { size_bytes: 48 << 20 }),
             Self::Cpu => Kind::Cpu(SpinCpu { cores: 1, load: 2 }),
-            Self::Script => Kind::Script(RunScript { name: "cpuBurn.sh".into(), ..Default::default() }),
+            Self::Script => Kind::Script(RunScript { name: "linger.sh".into(), ..Default::default() }),
             Self::WorkerError => Kind::Error(RaiseError::default()),
         };
         v1::Action { duration: Some(duration.into()), kind: Some(kind) }
@@ -96,9 +86,6 @@ impl Target {
         }
         let place = (what == What::Freeze).then_some("frozen");
         let process = Process::start(&name, ground.enter(&command, place), folder);
-        if what == What::Script {
-            LEASH.take_in(process.pid());
-        }
         Self { what, name, process }
     }
 }
@@ -132,44 +119,5 @@ impl Worker {
     pub(crate) async fn is_well(&self) -> bool {
         let answer = timeout(ANSWER, http::request(&self.address, "GET", "/", &[], "")).await;
         answer.is_ok_and(|answer| answer.is_ok_and(|(status, _)| status == 200))
-    }
-}
-
-/// A cgroup in which the scripts of all cells together get little processor time, or nothing else would.
-struct Leash(Option<PathBuf>);
-
-static LEASH: LazyLock<Leash> = LazyLock::new(Leash::make);
-
-impl Leash {
-    /// `None`: no such hierarchy; then the scripts burn what they like.
-    fn make() -> Self {
-        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-        let cpu = own.lines().find_map(|line| {
-            let (_, rest) = line.split_once(':')?;
-            let (controllers, path) = rest.split_once(':')?;
-            controllers.split(',').any(|name| name == "cpu").then(|| path.to_owned())
-        });
-        Self(cpu.and_then(|path| {
-            let folder = Path::new("/sys/fs/cgroup/cpu")
-                .join(path.trim_start_matches('/'))
-                .join(format!("kitty-torture-{}", std::process::id()));
-            fs::create_dir(&folder).ok()?;
-            fs::write(folder.join("cpu.cfs_period_us"), "20000").ok()?;
-            fs::write(folder.join("cpu.cfs_quota_us"), "6000").ok()?;
-            Some(folder)
-        }))
-    }
-
-    fn take_in(&self, pid: u32) {
-        if let Some(folder) = &self.0 {
-            fs::write(folder.join("cgroup.procs"), pid.to_string()).unwrap();
-        }
-    }
-}
-
-/// Removes what was made for all cells together.
-pub(crate) fn clean_up() {
-    if let Some(folder) = &LEASH.0 {
-        wait_for("the scripts' cgroup is empty", || fs::remove_dir(folder).is_ok());
     }
 }
