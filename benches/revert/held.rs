@@ -13,7 +13,6 @@ use chaos_kitty::{
     },
 };
 use chaos_kitty_tests::{Agent, Sandbox, Server, process};
-use rustix::process::Signal;
 
 use crate::{
     target::{Cgroup, Target},
@@ -67,7 +66,7 @@ impl Held {
         {
             *asked = begin(server, name, target, kind, duration).await;
         }
-        let stressor = stressor_of(&agent);
+        let stressor = agent.stressor();
         Self { agent, asked, stressor, stopped, _frozen: frozen, cgroup, _burnt: burnt }
     }
 
@@ -81,20 +80,9 @@ impl Held {
         ]
     }
 
-    /// Kills agent and guard, such that neither can do anything about the other.
-    pub(crate) fn kill_both(&mut self) {
-        let guard = guard_of(&self.agent);
-        for signal in [Signal::STOP, Signal::KILL] {
-            process::signal(self.agent.process.pid(), signal);
-            process::signal(guard, signal);
-        }
-        self.agent.process.kill();
-        process::wait_for("the guard is gone", || !process::is_alive(guard));
-    }
-
     /// Resident memory of the guard.
     pub(crate) fn cost_of_guard(&self) -> String {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", guard_of(&self.agent))).unwrap();
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.agent.guard())).unwrap();
         let field = |name: &str| {
             let value = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
             value.trim().trim_end_matches(" kB").to_owned()
@@ -115,7 +103,7 @@ impl Filled {
         let target = Target::idle(sandbox, "filled");
         let agent = sandbox.agent(server, "bench", &["--process", "filled"]).await;
         begin(server, "filled", &target, Kind::Memory(AllocateMemory { size_bytes: bytes }), HOUR).await;
-        let stressor = stressor_of(&agent);
+        let stressor = agent.stressor();
         Self { agent, stressor, _target: target }
     }
 
@@ -144,19 +132,4 @@ async fn begin(server: &Server, name: &str, target: &Target, kind: Kind, duratio
         }
     }
     panic!("the server said nothing of {name}");
-}
-
-/// The child of an agent that is not its guard.
-fn stressor_of(agent: &Agent) -> u32 {
-    child(agent, |name| name != "kitty-guard")
-}
-
-fn guard_of(agent: &Agent) -> u32 {
-    child(agent, |name| name == "kitty-guard")
-}
-
-fn child(agent: &Agent, wanted: impl Fn(&str) -> bool) -> u32 {
-    let children = process::children(agent.process.pid());
-    let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    children.into_iter().find(|pid| wanted(name(*pid).trim())).expect("the agent has such a child")
 }

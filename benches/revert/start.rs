@@ -50,7 +50,7 @@ impl Next {
 
 async fn round(sandbox: &Sandbox, server: &Server, next: Next) -> [Duration; 3] {
     let mut held = Held::begin(sandbox, server, &server.endpoint(), HOUR).await;
-    held.kill_both();
+    held.agent.kill_with_guard();
     let [stopped, thawed, _] = held.ended();
     assert!(!stopped() && !thawed(), "nobody is left who could have ended them");
     let command = match next {

@@ -8,9 +8,9 @@ use std::{
 use chaos_kitty::v1::{self, action::Kind, end_reason::Name as EndReason};
 use chaos_kitty_tests::{
     Agent, Sandbox, Server, eventually,
-    process::{children, is_alive, state, wait_for},
+    process::{children, is_alive, signal, state, wait_for},
 };
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, Signal, pidfd_getfd, pidfd_open};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -68,16 +68,6 @@ async fn paused_for(sandbox: &Sandbox, lease: &str, time: Duration) -> (Server, 
     (server, agent, mouse)
 }
 
-fn signal(pid: u32, signal: Signal) {
-    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
-}
-
-/// The guard of an agent.
-fn guard_of(agent: &Agent) -> u32 {
-    let comm = |pid: &u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    children(agent.process.pid()).into_iter().find(|pid| comm(pid).trim() == "kitty-guard").unwrap()
-}
-
 /// The library of `faketime`: it reads what the time of day is to be from a file.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
@@ -113,7 +103,7 @@ async fn a_fault_ends_in_time_though_the_clock_is_set_back_by_an_hour_meanwhile(
 async fn what_a_host_slept_through_ends_as_soon_as_it_wakes() {
     let sandbox = Sandbox::new();
     let (server, agent, mouse) = paused(&sandbox, "2s").await;
-    let guard = guard_of(&agent);
+    let guard = agent.guard();
     let everybody = [server.process.pid(), agent.process.pid(), guard];
     everybody.iter().for_each(|pid| signal(*pid, Signal::STOP));
     let woken_at = chaos_kitty::lease::boot_time() + Duration::from_secs(3);
@@ -128,7 +118,7 @@ async fn what_a_host_slept_through_ends_as_soon_as_it_wakes() {
 async fn an_agent_that_is_killed_leaves_no_process_stopped_and_no_guard_behind() {
     let sandbox = Sandbox::new();
     let (_server, mut agent, mouse) = paused(&sandbox, "60s").await;
-    let guard = guard_of(&agent);
+    let guard = agent.guard();
     agent.process.kill();
     wait_for("the mouse runs again", || !mouse.is_still());
     wait_for("the guard is gone", || !is_alive(guard));
@@ -172,7 +162,7 @@ async fn a_guard_that_is_killed_is_replaced_and_the_server_hears_how_the_fault_e
     let sandbox = Sandbox::new();
     let (server, agent, mouse) = paused(&sandbox, "60s").await;
     let action = server.active().await.remove(0);
-    let guard = guard_of(&agent);
+    let guard = agent.guard();
     signal(guard, Signal::KILL);
     wait_for("the mouse runs again", || !mouse.is_still());
     let over = eventually("the server hears of it", async || {
@@ -190,8 +180,20 @@ async fn a_guard_that_is_killed_is_replaced_and_the_server_hears_how_the_fault_e
 async fn an_agent_that_is_told_to_end_puts_back_what_it_held_and_takes_its_guard_along() {
     let sandbox = Sandbox::new();
     let (_server, mut agent, mouse) = paused(&sandbox, "60s").await;
-    let guard = guard_of(&agent);
+    let guard = agent.guard();
     agent.process.signal(Signal::TERM);
     assert!(agent.process.ended().await.success());
     assert!(!mouse.is_still() && !is_alive(guard));
+}
+
+#[tokio::test]
+async fn a_guard_that_hangs_goes_with_its_agent_that_is_told_to_end() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let mut agent = sandbox.agent(&server, "host-1", &[]).await;
+    let guard = agent.guard();
+    signal(guard, Signal::STOP);
+    agent.process.signal(Signal::TERM);
+    assert!(agent.process.ended().await.success());
+    assert!(!is_alive(guard));
 }

@@ -10,10 +10,10 @@ use std::{
 
 use chaos_kitty::v1::{self, action::Kind, action_state::Name as State};
 use chaos_kitty_tests::{
-    Agent, Finished, Sandbox, Server, eventually,
-    process::{Process, all_pids, children, is_alive, state, wait_for},
+    Finished, Sandbox, Server, eventually,
+    process::{Process, all_pids, is_alive, name, signal, state, wait_for},
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -49,25 +49,6 @@ impl Drop for Mouse {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
-}
-
-fn kill(pid: u32) {
-    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::KILL).unwrap();
-}
-
-fn comm(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
-}
-
-/// Kills agent and guard in a way that neither can act on the other's end.
-fn kill_both(agent: &mut Agent) {
-    let guard = children(agent.process.pid()).into_iter().find(|pid| comm(*pid) == "kitty-guard").unwrap();
-    let stop =
-        |pid: u32| kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), Signal::STOP).unwrap();
-    stop(guard);
-    agent.process.kill();
-    kill(guard);
-    wait_for("the guard is gone", || !is_alive(guard));
 }
 
 /// Begins an action of an hour, and returns once it is in force.
@@ -124,7 +105,7 @@ async fn by_the_next_start_of_the_agent_and_by_hand_what_stood_still_goes_on() {
         let running = revert(&sandbox, &["--all"]);
         assert!(running.code != 0 && running.stderr.contains("its guard puts back"), "{running}");
         assert!(mouse.is_still());
-        kill_both(&mut agent);
+        agent.kill_with_guard();
         assert!(mouse.is_still(), "nobody is left to let it go on");
         let begun = Instant::now();
         if by_hand {
@@ -151,7 +132,7 @@ async fn stressors_and_scripts_are_gone_after_a_revert_by_hand() {
     begin(&server, &mice[0].target(), Kind::Cpu(v1::SpinCpu { cores: 1, load: 20 })).await;
     let stressors = || -> Vec<u32> {
         all_pids()
-            .filter(|pid| comm(*pid).starts_with("kitty-") && is_alive(*pid) && belongs(*pid, sandbox.path()))
+            .filter(|pid| name(*pid).starts_with("kitty-") && is_alive(*pid) && belongs(*pid, sandbox.path()))
             .collect()
     };
     assert!(!stressors().is_empty());
@@ -159,7 +140,7 @@ async fn stressors_and_scripts_are_gone_after_a_revert_by_hand() {
     begin(&server, &mice[1].target(), Kind::Script(script)).await;
     let cgroup = script_cgroup(&sandbox);
     wait_for("it burns", || members(&cgroup) > 1);
-    kill_both(&mut agent);
+    agent.kill_with_guard();
     let done = revert(&sandbox, &["--all"]);
     assert_eq!(done.code, 0, "{done}");
     assert!(!cgroup.exists(), "{done}");
@@ -208,7 +189,7 @@ async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until
     for target in [mouse.target(), vole.target()] {
         begin(&server, &target, Kind::Delay(v1::Delay::default())).await;
     }
-    kill_both(&mut agent);
+    agent.kill_with_guard();
     drop(agent);
     let mut bytes = fs::read(records(&sandbox)).unwrap();
     let place = bytes.len() - 20;
@@ -231,7 +212,7 @@ async fn a_destroyed_record_is_set_aside_shown_as_stuck_and_admits_nothing_until
     assert!(told.code == 1 && told.stdout.contains(&format!("kill -CONT {}", mouse.child.id())), "{told}");
     assert_eq!(revert(&sandbox, &["--clear"]).code, 0);
     for mouse in [&mouse, &vole] {
-        kill_process(Pid::from_raw(mouse.child.id().try_into().unwrap()).unwrap(), Signal::CONT).unwrap();
+        signal(mouse.child.id(), Signal::CONT);
     }
     drop(agent);
     let _agent = sandbox.agent(&server, "a", &flags).await;
@@ -257,7 +238,7 @@ async fn what_is_stuck_is_listed_with_its_commands_by_a_server_that_knows_nothin
         for target in [mouse.target(), vole.target()] {
             begin(&server, &target, Kind::Delay(v1::Delay::default())).await;
         }
-        kill_both(&mut agent);
+        agent.kill_with_guard();
         drop(agent);
         // The record of the second one is lost, as if it had never been written.
         let text = fs::read_to_string(records(&sandbox)).unwrap();
@@ -283,7 +264,7 @@ async fn what_is_stuck_is_listed_with_its_commands_by_a_server_that_knows_nothin
         assert!(problem.message.contains("line 2: it is missing"), "{problem:?}");
         assert!(mouse.is_still() && vole.is_still(), "nothing is guessed at");
         for mouse in [&mouse, &vole] {
-            kill_process(Pid::from_raw(mouse.child.id().try_into().unwrap()).unwrap(), Signal::CONT).unwrap();
+            signal(mouse.child.id(), Signal::CONT);
         }
     }
 }
@@ -301,14 +282,13 @@ async fn what_the_guard_put_back_after_its_agents_death_is_not_put_back_again_by
     // Somebody else's doing, of which no revert of ours may know.
     let told = revert(&sandbox, &["another-action"]);
     assert!(told.code == 1 && told.stdout.contains("by the guard"), "{told}");
-    let pid = Pid::from_raw(mouse.child.id().try_into().unwrap()).unwrap();
-    kill_process(pid, Signal::STOP).unwrap();
+    signal(mouse.child.id(), Signal::STOP);
     wait_for("it stands still", || mouse.is_still());
     drop(agent);
     let agent = sandbox.agent(&server, "a", &flags).await;
     server.target(&mouse.target()).await;
     assert!(mouse.is_still(), "{}", agent.process.stderr());
-    kill_process(pid, Signal::CONT).unwrap();
+    signal(mouse.child.id(), Signal::CONT);
 }
 
 /// An agent in a mount namespace of its own, with its state on a small file system; gone when it ends.

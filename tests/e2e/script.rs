@@ -120,16 +120,7 @@ async fn a_script_is_put_back_by_its_own_commands_when_agent_and_guard_are_kille
     let sleeper = sleeper(&sandbox, "kitty-own3");
     let target = server.target(&format!("kitty-own3:{}", sleeper.pid())).await;
     begun(&server, &target.id, &notes).await;
-    // Stopped first, so that neither sees the other's end.
-    let named =
-        |pid: &u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "kitty-guard\n");
-    let guard = chaos_kitty_tests::process::children(agent.process.pid()).into_iter().find(named).unwrap();
-    let guard = rustix::process::Pid::from_raw(guard.cast_signed()).unwrap();
-    for signal in [rustix::process::Signal::STOP, rustix::process::Signal::KILL] {
-        agent.process.signal(signal);
-        rustix::process::kill_process(guard, signal).unwrap();
-    }
-    agent.process.kill();
+    agent.kill_with_guard();
     assert_eq!(fs::read_to_string(&notes).unwrap(), format!("begun {}\n", sleeper.pid()));
     let _next = sandbox.agent(&server, "host-1", &["--process", "kitty-own3"]).await;
     wait_for("the next agent has put it back", || {

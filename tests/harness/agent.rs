@@ -3,8 +3,14 @@
 use std::{path::PathBuf, process::Command};
 
 use chaos_kitty::endpoint::Endpoint;
+use rustix::process::Signal;
 
-use crate::{Sandbox, Server, eventually, process::Process};
+use crate::{
+    Sandbox, Server, eventually,
+    process::{self, Process},
+};
+
+const GUARD: &str = "kitty-guard";
 
 /// A running kitty-agent. Killed when dropped; its guard then reverts what it held.
 pub struct Agent {
@@ -48,6 +54,29 @@ impl Agent {
     /// The state folder of an agent of this name.
     pub fn state(sandbox: &Sandbox, name: &str) -> PathBuf {
         sandbox.path().join(format!("{name}.state"))
+    }
+
+    /// The pid of its guard.
+    pub fn guard(&self) -> u32 {
+        let children = process::children(self.process.pid());
+        children.into_iter().find(|pid| process::name(*pid) == GUARD).expect("the agent has a guard")
+    }
+
+    /// The pid of a child that is not its guard.
+    pub fn stressor(&self) -> u32 {
+        let children = process::children(self.process.pid());
+        children.into_iter().find(|pid| process::name(*pid) != GUARD).expect("the agent has a stressor")
+    }
+
+    /// Kills it and its guard, in a way that neither can act on the other's end.
+    pub fn kill_with_guard(&mut self) {
+        let guard = self.guard();
+        for signal in [Signal::STOP, Signal::KILL] {
+            self.process.signal(signal);
+            process::signal(guard, signal);
+        }
+        self.process.kill();
+        process::wait_for("the guard is gone", || !process::is_alive(guard));
     }
 
     /// The socket where workers and other agents attach to it.

@@ -126,6 +126,11 @@ pub fn resident(pid: u32) -> Option<u64> {
     Some(pages * rustix::param::page_size() as u64)
 }
 
+/// Its name, as `ps -o comm` shows it. Empty: there is no such process.
+pub fn name(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
 /// Pids of the children of a process.
 pub fn children(pid: u32) -> Vec<u32> {
     all_pids().filter(|candidate| parent(*candidate) == Some(pid)).collect()

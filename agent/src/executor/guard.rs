@@ -299,7 +299,7 @@ impl Keeper {
         };
         self.pid.store(0, Ordering::Release);
         match &closed {
-            Some(_) => guard.dismiss().await,
+            Some(_) => guard.dismiss(!self.faults.is_empty()).await,
             None => guard.kill().await,
         }
         closed

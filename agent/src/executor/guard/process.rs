@@ -20,11 +20,11 @@ use tokio::{
     time::timeout,
 };
 
-/// A guard that takes nothing in for this long hangs.
-const SEND_LIMIT: Duration = Duration::from_secs(2);
+/// A guard that takes nothing in, or has nothing to do and does not end, for this long hangs.
+const HANGS: Duration = Duration::from_secs(2);
 
 /// A guard that is dismissed puts back what is left, and may take this long.
-const DISMISS_LIMIT: Duration = Duration::from_secs(30);
+const PUTS_BACK: Duration = Duration::from_secs(30);
 
 /// A running guard.
 pub(super) struct GuardProcess {
@@ -72,22 +72,28 @@ impl GuardProcess {
     }
 
     pub(super) async fn send(&mut self, order: &Order) -> io::Result<()> {
-        timeout(SEND_LIMIT, self.stream.write_all(&line(order)?)).await?
+        timeout(HANGS, self.stream.write_all(&line(order)?)).await?
     }
 
-    /// Closes the socket, upon which it puts back what it holds and ends.
-    pub(super) async fn dismiss(self) {
+    /// Closes the socket, upon which it puts back what it `holds` and ends. One that does not is killed.
+    pub(super) async fn dismiss(self, holds: bool) {
         let Self { mut child, stream, .. } = self;
         drop(stream);
-        if timeout(DISMISS_LIMIT, child.wait()).await.is_err() {
+        let limit = if holds { PUTS_BACK } else { HANGS };
+        if timeout(limit, child.wait()).await.is_err() {
             tracing::error!("the guard does not end");
+            kill(child).await;
         }
     }
 
     /// Makes sure that it is gone, so that it and we do not put things back side by side.
-    pub(super) async fn kill(mut self) {
-        if let Err(error) = self.child.kill().await {
-            tracing::error!(%error, "the guard can not be killed");
-        }
+    pub(super) async fn kill(self) {
+        kill(self.child).await;
+    }
+}
+
+async fn kill(mut child: Child) {
+    if let Err(error) = child.kill().await {
+        tracing::error!(%error, "the guard can not be killed");
     }
 }
