@@ -1,16 +1,20 @@
-//! The server dies at every named point of a running suite, and the next one goes on where it was.
+//! The server dies at every named point of a running suite and at random moments, and the next one goes on where it was.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, env, fs, time::Duration};
 
 use chaos_kitty::{
-    Code,
+    Code, Problem,
     v1::{
-        Experiment, ExperimentSuite, GetExperimentHistoryRequest, GetSuiteRecordRequest, ListActionsRequest,
-        experiment_state::Name as State,
+        BuildExperimentResponse, Experiment, ExperimentSuite, GetExperimentHistoryRequest,
+        GetSuiteRecordRequest, ListActionsRequest, experiment_state::Name as State,
     },
 };
-use chaos_kitty_tests::eventually;
+use chaos_kitty_tests::{eventually, process};
 use futures_util::{StreamExt, stream};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rustix::process::Signal;
+use tokio::time::sleep;
 
 use crate::experiment::{Place, is_over};
 
@@ -31,12 +35,27 @@ const POINTS: [(&str, &[u32]); 10] = [
 /// Servers at a time.
 const SIDE_BY_SIDE: usize = 4;
 
+/// Suites whose server dies twice at random moments, unless `KITTY_CRASH_SUITES` says otherwise (`tests/run --long`).
+const SUITES: u64 = 4;
+
+/// A suite is over by then.
+const LATEST: Duration = Duration::from_secs(4);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_at_any_point_of_a_suite_goes_on_where_it_was() {
     let cells =
         POINTS.iter().flat_map(|(point, passings)| passings.iter().map(move |at| format!("{point}:{at}")));
     let numbered = stream::iter(cells.enumerate());
     numbered.for_each_concurrent(SIDE_BY_SIDE, async |(number, cell)| crash_at(number, &cell).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_killed_at_random_moments_of_a_suite_goes_on_where_it_was() {
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse().expect(name));
+    let suites: u64 = number("KITTY_CRASH_SUITES").unwrap_or(SUITES);
+    let seed = number("KITTY_CRASH_SEED").unwrap_or_else(rand::random);
+    println!("{suites} suites; KITTY_CRASH_SEED={seed} draws the same again");
+    stream::iter(0..suites).for_each_concurrent(SIDE_BY_SIDE, |round| crash_twice(seed, round)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,7 +126,50 @@ async fn crash_at(number: usize, point: &str) {
     })
     .await;
     place.restart_with(None).await;
+    goes_on(&place, point, &asked).await;
+}
 
+/// A suite of three, one of which is held, one kills, and one is a script that writes down that it runs and that it
+/// is finalized; and a server that dies while it is built or runs, and again.
+async fn crash_twice(seed: u64, round: u64) {
+    let header = "# Health check: true\n# Self healing: true\n# Finalize command: echo finalized >> HERE/effects\n\
+                  echo begun >> HERE/effects";
+    let flags = ["--lease", "2s", "--experiment-maximum", "2s", "--self-healing-interval", "10s"];
+    let mut place = Place::with_script(&format!("kitty-rand-{round}"), true, &flags, header).await;
+    place.supervised(5).await;
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(round);
+    let [first, second] = [(); 2].map(|()| random.random_range(Duration::ZERO..LATEST));
+    let what = format!("suite {round} of seed {seed}, killed after {first:?} and {second:?}");
+
+    let server = place.server.process.pid();
+    let suite = ExperimentSuite { seed: Some(seed), ..place.suite(&["delay", "killProcess", "nap.sh"]) };
+    let kill = async {
+        sleep(first).await;
+        process::signal(server, Signal::KILL);
+    };
+    let (asked, ()) = tokio::join!(place.build(suite), kill);
+    place.restart_with(None).await;
+    sleep(second).await;
+    place.restart_with(None).await;
+
+    let experiments = goes_on(&place, &what, &asked).await;
+    let script = experiments.iter().find(|it| it.experiment_method_name == "nap.sh");
+    let effects = fs::read_to_string(place.sandbox.path().join("effects")).unwrap_or_default();
+    let count = |effect: &str| effects.lines().filter(|line| *line == effect).count();
+    // It is finalized with the revert of the fault, and once more by the step of the experiment.
+    assert!(count("begun") <= 1 && count("finalized") <= 2, "{what}: {effects}");
+    if script.is_some_and(|it| it.experiment_state() == State::Finished) {
+        assert_eq!((count("begun"), count("finalized")), (1, 2), "{what}: {script:?}");
+    }
+}
+
+/// All experiments of the suite that was asked for reach their end, and nothing was done twice or left. Gives them.
+async fn goes_on(
+    place: &Place,
+    point: &str,
+    asked: &Result<BuildExperimentResponse, Problem>,
+) -> Vec<Experiment> {
     let history =
         place.server.client().await.get_experiment_history(GetExperimentHistoryRequest::default()).await;
     let suites = history.unwrap().into_inner().suites;
@@ -115,7 +177,7 @@ async fn crash_at(number: usize, point: &str) {
     if asked.is_ok() {
         assert_eq!(suites.len(), 1, "{point}");
     }
-    let Some(suite) = suites.first() else { return };
+    let Some(suite) = suites.first() else { return Vec::new() };
     let experiments = eventually(&format!("all of the suite are over after {point}"), async || {
         let record =
             place.server.client().await.get_suite_record(GetSuiteRecordRequest { at: suite.at }).await;
@@ -138,6 +200,7 @@ async fn crash_at(number: usize, point: &str) {
         "{point}: {actions:?}"
     );
     assert_eq!(place.server.active().await, [], "{point}");
+    experiments
 }
 
 /// Its history leads from its creation to its end without a gap.
