@@ -415,3 +415,41 @@ async fn top_without_a_terminal_shows_what_there_is_and_ends() {
     let message = stage.must(&["top", "-o", "json"]).json();
     assert_eq!((&message["status"]["agents"], &message["experiments"]), (&json!(1), &json!([])), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_is_shown_and_each_part_is_changed_without_the_others() {
+    let stage = Stage::set(1).await;
+    let before = stage.must(&["schedule", "show", "-o", "json"]).json();
+    assert_ne!(before["automated"], true, "it is off until somebody wants it: {before}");
+    let on = stage.must(&["schedule", "on", "-o", "json"]).json();
+    assert_eq!((&on["automated"], &on["backoff"]), (&json!(true), &before["backoff"]));
+    let backoff = stage.must(&["schedule", "backoff", "45m", "-o", "json"]).json();
+    assert_eq!((&backoff["automated"], &backoff["backoff"]), (&json!(true), &json!("2700s")));
+    assert_eq!(stage.must(&["schedule", "show", "-o", "json"]).json(), backoff);
+    let shown = stage.must(&["schedule", "show"]).stdout;
+    assert!(shown.contains("ProcessPlatform") && shown.contains("45m"), "{shown}");
+    let off = stage.must(&["schedule", "off", "-o", "json"]).json();
+    assert_eq!((off["automated"] == true, &off["backoff"]), (false, &json!("2700s")));
+    assert_eq!(stage.kittyctl(&["schedule", "backoff", "soon"]).code, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn experiments_are_started_now_on_a_target_of_ones_choice_or_of_the_servers() {
+    let stage = Stage::set(3).await;
+    let target = stage.victim(1);
+    let chosen = stage.must(&["experiment", "start", "--target", &target, "-o", "json"]).json();
+    let [one] = &chosen["experiments"].as_array().unwrap()[..] else { panic!("one experiment: {chosen}") };
+    assert_eq!(one["container"]["name"], target.as_str());
+    stage.must(&["experiment", "stop", one["id"].as_str().unwrap()]);
+    wait_for("it is over", || stage.must(&["experiment", "list", "-o", "name"]).stdout.is_empty());
+
+    let random = stage.must(&["experiment", "start", "-o", "name"]).stdout;
+    assert!(!random.is_empty(), "somebody is hit");
+    for id in random.lines() {
+        let started = stage.must(&["experiment", "get", id, "-o", "json"]).json();
+        assert_eq!(started["container"]["aggregationIdentifier"], stage.group.as_str(), "{started}");
+        stage.must(&["experiment", "stop", id]);
+    }
+    let unknown = stage.kittyctl(&["experiment", "start", "--target", "nobody"]);
+    assert_eq!(unknown.code, 1, "{unknown}");
+}
