@@ -19,7 +19,7 @@ use chaos_kitty::v1::{
 use chaos_kitty_benches::{
     figures::{ms, quantile, table},
     mouse::{self, Mouse},
-    run,
+    run, wanted,
 };
 use chaos_kitty_tests::{
     Sandbox, Server,
@@ -42,10 +42,18 @@ fn main() {
         let server = sandbox.server(&["--log", "warn"]).await;
         let mouse = Mouse::start(&sandbox);
         let agent = sandbox.agent(&server, "bench", &["--process", mouse::NAME, "--host-target"]).await;
-        pauses(&server, &mouse).await;
-        burn(&server, agent.process.pid()).await;
-        fill(&server, agent.process.pid()).await;
-        share(&sandbox, &server).await;
+        if wanted("pause") {
+            pauses(&server, &mouse).await;
+        }
+        if wanted("cpu") {
+            burn(&server, agent.process.pid()).await;
+        }
+        if wanted("memory") {
+            fill(&server, agent.process.pid()).await;
+        }
+        if wanted("quota") {
+            share(&sandbox, &server).await;
+        }
     });
 }
 

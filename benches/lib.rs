@@ -28,6 +28,12 @@ pub fn asked_for() -> bool {
     std::env::args().any(|argument| argument == "--bench")
 }
 
+/// Whether this part is to run: all are, or those that are named, as in `cargo bench … --bench revert -- stop cut`.
+pub fn wanted(part: &str) -> bool {
+    let named: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    named.is_empty() || named.iter().any(|name| name == part)
+}
+
 /// Runs a benchmark to its end. One thread: it shares the machine with what it measures.
 pub fn run(benchmark: impl Future<Output = ()>) {
     if asked_for() {

@@ -23,13 +23,12 @@ use std::time::Duration;
 
 use chaos_kitty_benches::{
     figures::{ms, quantile, table},
-    run,
+    run, wanted,
 };
 
 /// One line of a table: what, on which machine or way, and p50, p99 and worst in milliseconds.
 type Row = [String; 5];
 
-/// All parts, or those that are named: `cargo bench … --bench revert -- stop cut`.
 fn main() {
     run(async {
         if wanted("kill") {
@@ -45,11 +44,6 @@ fn main() {
             cut::measure().await;
         }
     });
-}
-
-fn wanted(part: &str) -> bool {
-    let named: Vec<_> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
-    named.is_empty() || named.iter().any(|name| name == part)
 }
 
 fn row(what: &str, circumstance: &str, took: &[Duration]) -> Row {

@@ -30,7 +30,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 const SERVICE: [&str; 3] = ["/busybox", "sleep", "3600"];
 
 /// Ends at once when it is asked to.
-const POLITE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"];
+pub(crate) const POLITE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"];
 
 /// Writes down that it is asked to end, and goes on.
 const STUBBORN: [&str; 3] = ["sh", "-c", "trap ': > /asked' TERM; while :; do sleep 0.1; done"];
@@ -53,23 +53,28 @@ fn figures(status: &ActionStatus, state: State) -> Figures {
 }
 
 /// A server and an agent on an Engine.
-struct Bed {
-    docker: Docker,
-    server: Server,
+pub(crate) struct Bed {
+    pub(crate) docker: Docker,
+    pub(crate) server: Server,
     /// Dropped last: the others are in its folder.
     sandbox: Sandbox,
 }
 
 impl Bed {
     async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// The same, whose server has these flags more.
+    pub(crate) async fn with(flags: &[&str]) -> Self {
         let sandbox = Sandbox::new();
         let docker = Docker::new(&sandbox).await;
-        let server = sandbox.server(&[]).await;
+        let server = sandbox.server(flags).await;
         Self { docker, server, sandbox }
     }
 
     /// An agent that offers these containers.
-    async fn agent(&self, flags: &[&str]) -> Agent {
+    pub(crate) async fn agent(&self, flags: &[&str]) -> Agent {
         let socket = self.docker.socket();
         let all = [&["--docker-socket", socket.to_str().unwrap()], flags].concat();
         self.sandbox.agent(&self.server, "host-1", &all).await

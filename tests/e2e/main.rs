@@ -13,6 +13,7 @@ mod architecture;
 mod cli;
 mod docker;
 mod docker_roster;
+mod docker_suite;
 mod experiment;
 mod experiment_cli;
 mod experiment_crash;

@@ -42,7 +42,8 @@ impl Docker {
         let mut docker = Self { folder, parent: format!("/kitty-{}", Uuid::new_v4().simple()), daemon: None };
         docker.start().await;
         docker.make_image(SCRATCH, &[]);
-        docker.make_image(SHELL, &["sh", "sleep", "cat", "nproc", "seq", "grep", "kill"]);
+        let usual = ["sh", "sleep", "cat", "nproc", "seq", "grep", "kill", "rm", "mkfifo", "mount", "umount"];
+        docker.make_image(SHELL, &usual);
         docker
     }
 
