@@ -11,6 +11,7 @@
 
 mod architecture;
 mod cli;
+mod compose;
 mod docker;
 mod docker_roster;
 mod docker_suite;

@@ -21,6 +21,9 @@ pub const SHELL: &str = "kitty/shell:1";
 /// Made from scratch: one static program, `/busybox`, and nothing else.
 pub const SCRATCH: &str = "kitty/scratch:1";
 
+const USUAL: [&str; 11] =
+    ["sh", "sleep", "cat", "nproc", "seq", "grep", "kill", "rm", "mkfifo", "mount", "umount"];
+
 /// Debian's static build, see `tests/run`.
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -41,10 +44,18 @@ impl Docker {
         fs::create_dir(&folder).unwrap();
         let mut docker = Self { folder, parent: format!("/kitty-{}", Uuid::new_v4().simple()), daemon: None };
         docker.start().await;
-        docker.make_image(SCRATCH, &[]);
-        let usual = ["sh", "sleep", "cat", "nproc", "seq", "grep", "kill", "rm", "mkfifo", "mount", "umount"];
-        docker.make_image(SHELL, &usual);
+        docker.make_image(SCRATCH, &[], &[]);
+        docker.make_image(SHELL, &USUAL, &[]);
         docker
+    }
+
+    /// Makes an image of a shell and the shared libraries that a program of this machine needs.
+    pub fn make_base(&self, name: &str, program: &Path) {
+        let listed = Command::new("ldd").arg(program).output().unwrap();
+        let text = String::from_utf8(listed.stdout).unwrap();
+        let words = text.split_whitespace().filter(|word| word.starts_with('/'));
+        let libraries: Vec<_> = words.map(|word| Path::new(word.trim_end_matches(':'))).collect();
+        self.make_image(name, &USUAL, &libraries);
     }
 
     /// Starts it again after [`Self::stop`].
@@ -89,10 +100,16 @@ impl Docker {
         format!("unix://{}", self.socket().display())
     }
 
-    /// Runs `docker …`.
-    pub fn run(&self, arguments: &[&str]) -> Finished {
+    /// The command `docker …`.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("docker");
         command.arg("--host").arg(self.address()).args(arguments).env("DOCKER_CONFIG", &self.folder);
+        command
+    }
+
+    /// Runs `docker …`.
+    pub fn run(&self, arguments: &[&str]) -> Finished {
+        let mut command = self.command(arguments);
         let output = command.output().unwrap_or_else(|error| panic!("starting docker: {error}"));
         Finished {
             code: output.status.code().unwrap_or(-1),
@@ -142,10 +159,15 @@ impl Docker {
         Duration::from_micros(microseconds.parse().unwrap())
     }
 
-    /// Imports an image of the static program under its own name and these.
-    fn make_image(&self, name: &str, links: &[&str]) {
+    /// Imports an image of the static program under its own name and these, and of files of this machine.
+    fn make_image(&self, name: &str, links: &[&str], files: &[&Path]) {
         let tree = self.folder.join(name.replace(['/', ':'], "-"));
         fs::create_dir_all(tree.join("bin")).unwrap();
+        for file in files {
+            let place = tree.join(file.strip_prefix("/").unwrap());
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            fs::copy(file, place).unwrap();
+        }
         fs::copy(BUSYBOX, tree.join("busybox"))
             .unwrap_or_else(|error| panic!("{BUSYBOX}: {error}: tests/run installs busybox-static"));
         for link in links {
@@ -157,7 +179,7 @@ impl Docker {
         if links.is_empty() {
             tar.arg("busybox");
         } else {
-            tar.args(["busybox", "bin"]);
+            tar.arg(".");
         }
         assert!(tar.status().unwrap().success());
         self.must(&["import", &archive.to_string_lossy(), name]);

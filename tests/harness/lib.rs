@@ -33,7 +33,7 @@ mod shop;
 pub mod wait;
 
 pub use agent::Agent;
-pub use sandbox::{Finished, Sandbox};
+pub use sandbox::{Finished, Sandbox, built};
 pub use server::Server;
 pub use shop::Shop;
 pub use wait::{eventually, patience};

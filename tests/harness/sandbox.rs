@@ -127,7 +127,7 @@ impl Sandbox {
 ///
 /// # Panics
 /// It is not there.
-pub(crate) fn built(program: &str) -> PathBuf {
+pub fn built(program: &str) -> PathBuf {
     let executable = env::current_exe().unwrap();
     let profile = executable.ancestors().find(|folder| folder.join("kittyd").is_file());
     let found = profile
