@@ -22,6 +22,9 @@ impl Signal {
     /// What a process gets when it is asked to end.
     pub const TERM: Self = Self { number: 15, name: "TERM" };
 
+    /// What ends a process unasked.
+    pub const KILL: Self = Self { number: 9, name: "KILL" };
+
     /// Reads a name (any case, with or without `SIG`) or a number; the empty text is TERM. `field` is the
     /// text's path in the request, for the problem of an unknown one.
     pub fn parse(field: &str, text: &str) -> Result<Self, Problem> {

@@ -268,13 +268,25 @@ async fn a_stopped_container_is_started_again_whoever_dies_meanwhile() {
     let slow = ["--label", &service("b"), "--stop-timeout", "6"];
     bed.docker.container("stubborn", &slow, docker::SHELL, &STUBBORN);
     let mut agent = bed.agent(&["--docker", "*"]).await;
-    let stop = |duration| held(Kind::Stop(Stop {}), duration);
+    let stop = |duration| held(Kind::Stop(Stop::default()), duration);
     let before = bed.server.target("polite").await.pids[0];
     let done = bed.server.unleash("docker/host-1/polite", stop(SECOND)).await.unwrap();
     let Figures::Stop(result) = figures(&done, State::Reverted) else { panic!() };
     assert_eq!(done.end_reason(), EndReason::Deadline);
     assert_eq!((result.pid_before, result.pid_after), (before, bed.docker.pid("polite")));
     assert!(result.held.unwrap().seconds >= 1, "{result:?}");
+
+    // Its engine's kill is no crash: no restart policy brings it back before its time.
+    let before = bed.reborn("polite", before).await.pids[0];
+    bed.docker.must(&["update", "--restart", "always", "polite"]);
+    let kill = held(Kind::Stop(Stop { kill: true }), HOUR);
+    let killed = bed.begin("docker/host-1/polite", kill, State::Started).await;
+    assert_eq!(bed.docker.inspect("polite", "{{.State.ExitCode}} {{.State.Running}}"), "137 false");
+    for status in bed.server.active().await {
+        bed.server.client().await.stop_action(v1::StopActionRequest { id: status.id }).await.unwrap();
+    }
+    let Figures::Stop(result) = figures(&killed.await.unwrap(), State::Reverted) else { panic!() };
+    assert_eq!((result.pid_before, result.pid_after), (before, bed.docker.pid("polite")));
 
     // In force.
     let before = bed.reborn("polite", before).await.pids[0];

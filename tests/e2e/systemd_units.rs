@@ -160,7 +160,7 @@ async fn a_stopped_service_is_started_again_also_when_the_agent_is_killed() {
     let host = Host::new(&sandbox).await;
     let state = || host.machine.property("mouse.service", "ActiveState");
     let before = host.current("mouse.service").await.pids[0];
-    let done = host.unleash("mouse.service", held(Kind::Stop(Stop {}), SECOND)).await;
+    let done = host.unleash("mouse.service", held(Kind::Stop(Stop::default()), SECOND)).await;
     let Figures::Stop(result) = figures(&done, State::Reverted) else { panic!() };
     assert_eq!((result.pid_before, result.pid_after), (before, host.main_pid("mouse.service")));
     assert_eq!(state(), "active");
@@ -169,7 +169,7 @@ async fn a_stopped_service_is_started_again_also_when_the_agent_is_killed() {
 
     host.current("mouse.service").await;
     let request = v1::UnleashRequest {
-        action: Some(held(Kind::Stop(Stop {}), HOUR)),
+        action: Some(held(Kind::Stop(Stop::default()), HOUR)),
         choice: Some(v1::unleash_request::Choice::Target("systemd/host-1/mouse.service".to_owned())),
         ..Default::default()
     };

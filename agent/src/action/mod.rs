@@ -140,7 +140,7 @@ pub fn fault_for(
         Kind::Delay(_) => Box::new(delay::Delay::new(subject)?),
         Kind::Kill(order) => Box::new(kill::Kill::new(order, subject)?),
         Kind::Restart(_) => Box::new(restart::Restart::new(subject)?),
-        Kind::Stop(_) => Box::new(stop::Stop::new(subject)?),
+        Kind::Stop(order) => Box::new(stop::Stop::new(*order, subject)?),
         // No platform of an agent offers it.
         Kind::Error(_) => return Err(unsupported(subject, "an error")),
     })

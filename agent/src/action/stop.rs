@@ -1,4 +1,4 @@
-//! Whoever runs the target ends it in order; the undo starts it again.
+//! Whoever runs the target ends it; the undo starts it again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,22 +25,23 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(super) struct Stop {
     supervisor: Arc<dyn Supervisor>,
     main: Process,
+    kill: bool,
     in_force: Duration,
     figures: StopResult,
 }
 
 impl Stop {
-    pub(super) fn new(subject: &Subject) -> Result<Self, Problem> {
+    pub(super) fn new(order: v1::Stop, subject: &Subject) -> Result<Self, Problem> {
         let main = super::main_process(subject, "stop")?;
         let figures = StopResult { pid_before: main.pid, ..StopResult::default() };
         let supervisor = super::supervisor(subject, "stop")?;
-        Ok(Self { supervisor, main, in_force: Duration::ZERO, figures })
+        Ok(Self { supervisor, main, kill: order.kill, in_force: Duration::ZERO, figures })
     }
 
     /// Once there is an answer, whatever it is, the target is not being stopped any more.
     async fn stop(&mut self, arm: &dyn Arm) -> Result<Duration, Problem> {
         let ordered = boot_time();
-        let stopped = self.supervisor.stop().await;
+        let stopped = self.supervisor.stop(self.kill).await;
         self.in_force = boot_time();
         let unanswered = |problem: &Problem| problem.code == Code::NoAnswer;
         if !stopped.as_ref().is_err_and(unanswered) {

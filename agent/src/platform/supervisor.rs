@@ -17,9 +17,9 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// Ends the target and starts it again. Returns when it runs again.
     fn restart(&self) -> Answer<'_, ()>;
 
-    /// Ends the target in order. Returns when it has ended, or with a problem when it is not being ended; with
-    /// [`Code::NoAnswer`](chaos_kitty::Code::NoAnswer), it may be.
-    fn stop(&self) -> Answer<'_, ()>;
+    /// Ends the target, for as long as nobody starts it: in order, or by SIGKILL. Returns when it has ended, or with a
+    /// problem when it is not being ended; with [`Code::NoAnswer`](chaos_kitty::Code::NoAnswer), it may be.
+    fn stop(&self, kill: bool) -> Answer<'_, ()>;
 
     /// How a stop is undone: while it is under way, and once it is known to be over. Both start the target; the
     /// first one also where the end is still to come.

@@ -74,7 +74,7 @@ Examples:
 pub(super) const UNLEASH_STOP: &str = "\
 Examples:
   kittyctl unleash stop --target systemd/web-1/nginx.service --duration 30s
-  kittyctl unleash stop --group mongo --platform docker --duration 1m";
+  kittyctl unleash stop --group mongo --platform docker --duration 1m --kill";
 
 pub(super) const UNLEASH_MEMORY: &str = "\
 Examples:

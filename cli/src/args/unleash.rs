@@ -106,6 +106,9 @@ pub(crate) enum UnleashCommand {
         choice: Choice,
         #[command(flatten)]
         hold: Hold,
+        /// Have it killed instead of asked to end
+        #[arg(long)]
+        kill: bool,
     },
     /// Run a script on the target, in a cgroup of its own
     #[command(after_help = examples::UNLEASH_SCRIPT)]

@@ -39,6 +39,7 @@ pub(crate) fn describe(action: Option<&Action>) -> String {
         }
         Kind::Script(script) => format!("script {}{held}", printable(&script.name)),
         Kind::Restart(_) => "restart".to_owned(),
+        Kind::Stop(stop) if stop.kill => format!("stop by kill{held}"),
         Kind::Stop(_) => format!("stop{held}"),
     }
 }
@@ -147,7 +148,8 @@ mod tests {
                 action(None, Kind::Kill(Kill { through_runtime: true, ..Kill::default() })),
                 "kill TERM through its engine",
             ),
-            (action(Some(3), Kind::Stop(Stop {})), "stop for 3s"),
+            (action(Some(3), Kind::Stop(Stop::default())), "stop for 3s"),
+            (action(Some(3), Kind::Stop(Stop { kill: true })), "stop by kill for 3s"),
             (
                 action(Some(9), Kind::Memory(AllocateMemory { size_bytes: 1 << 28 })),
                 "memory 256.0 MiB for 9s",

@@ -148,8 +148,12 @@ impl Supervisor for Container {
         .boxed()
     }
 
-    fn stop(&self) -> Answer<'_, ()> {
-        async {
+    /// One that is killed by the Engine counts as stopped by its owner. The stop that follows waits for its end.
+    fn stop(&self, kill: bool) -> Answer<'_, ()> {
+        async move {
+            if kill {
+                self.kill(Signal::KILL, true).await?;
+            }
             let stopped = self.engine.docker.stop_container(&self.id, None::<StopContainerOptions>).await;
             stopped.map_err(|error| self.refused("stopping", &error))
         }

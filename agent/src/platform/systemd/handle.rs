@@ -203,8 +203,14 @@ impl Supervisor for Unit {
         self.job("RestartUnit").boxed()
     }
 
-    fn stop(&self) -> Answer<'_, ()> {
-        self.job("StopUnit").boxed()
+    fn stop(&self, kill: bool) -> Answer<'_, ()> {
+        async move {
+            if kill {
+                self.kill(Signal::KILL, true).await?;
+            }
+            self.job("StopUnit").await
+        }
+        .boxed()
     }
 
     /// A start takes the place of a stop that is under way, so that both are undone alike.

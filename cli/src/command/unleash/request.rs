@@ -53,7 +53,9 @@ fn parts(command: UnleashCommand) -> (Choice, Option<Duration>, Kind) {
         }
         UnleashCommand::Gc { choice } => (choice, None, Kind::Gc(TriggerGc {})),
         UnleashCommand::Restart { choice } => (choice, None, Kind::Restart(Restart {})),
-        UnleashCommand::Stop { choice, hold } => (choice, Some(hold.duration), Kind::Stop(Stop {})),
+        UnleashCommand::Stop { choice, hold, kill } => {
+            (choice, Some(hold.duration), Kind::Stop(Stop { kill }))
+        }
         UnleashCommand::Error { choice, hold, message, probability, times, point } => {
             let error = RaiseError {
                 message: message.unwrap_or_default(),
@@ -118,7 +120,7 @@ mod tests {
             ("restart --target docker/a/mongo", (None, Kind::Restart(Restart {}))),
             (
                 "stop --target systemd/a/nginx.service --duration 5s",
-                (Some(Duration::from_secs(5)), Kind::Stop(Stop {})),
+                (Some(Duration::from_secs(5)), Kind::Stop(Stop::default())),
             ),
             (
                 "error --group billing --message boom --probability 0.2 --duration 30s --times 3 --point pay",

@@ -25,7 +25,7 @@ fn good_actions_pass() {
         Kind::Cpu(SpinCpu { cores: 2, load: 100 }),
         Kind::Error(RaiseError { probability: Some(1.0), ..RaiseError::default() }),
         Kind::Script(RunScript { name: "cpuBurn.sh".to_owned(), ..RunScript::default() }),
-        Kind::Stop(Stop {}),
+        Kind::Stop(Stop::default()),
     ] {
         assert!(action(Some(held(kind.clone())), LONGEST).is_ok(), "{kind:?}");
     }
@@ -56,7 +56,7 @@ fn durations_that_are_none_or_too_long_are_refused() {
 
 #[test]
 fn what_is_held_needs_a_duration_and_what_is_not_refuses_one() {
-    for kind in [Kind::Delay(Delay::default()), Kind::Stop(Stop {})] {
+    for kind in [Kind::Delay(Delay::default()), Kind::Stop(Stop::default())] {
         assert!(refused(Action { duration: None, kind: Some(kind) }).hint.contains("--duration"));
     }
     for kind in [Kind::Kill(Kill::default()), Kind::Gc(TriggerGc {}), Kind::Restart(Restart {})] {

@@ -165,7 +165,7 @@ fn cattle_is_well_when_its_life_is_over_and_its_group_is_as_large_as_it_was() {
 fn a_pet_whose_supervisor_starts_it_again_is_well_when_its_group_is_as_large_as_it_was() {
     let started = in_state(State::Started, false);
     let over = |group_is_back| Seen { fault: Fault::Over, target: Presence::Gone, group_is_back, ..seen(20) };
-    for name in ["restartUnit", "stopContainer"] {
+    for name in ["restartUnit", "stopContainer", "killContainer"] {
         assert_eq!(next(&started, &method(name), &over(false)), wait(100), "{name}");
         assert_eq!(becomes(&next(&started, &method(name), &over(true))), Some(State::Finalizing), "{name}");
     }

@@ -40,6 +40,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     built_in("stopUnit",       Type::State,    SYSTEMD,   Health::Recycled,   false, stop,   "systemd stops the unit, and starts it again at the end"),
     built_in("restartContainer", Type::State,  DOCKER,    Health::Recycled, false, restart, "The Engine restarts the container"),
     built_in("stopContainer",  Type::State,    DOCKER,    Health::Recycled,   false, stop,   "The Engine stops the container, and starts it again at the end"),
+    built_in("killContainer",  Type::State,    DOCKER,    Health::Recycled, false, stop_by_kill, "The Engine kills the container, and starts it again at the end"),
     built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
 ];
 
@@ -69,7 +70,10 @@ fn restart() -> Kind {
     Kind::Restart(Restart {})
 }
 fn stop() -> Kind {
-    Kind::Stop(Stop {})
+    Kind::Stop(Stop::default())
+}
+fn stop_by_kill() -> Kind {
+    Kind::Stop(Stop { kill: true })
 }
 fn memory() -> Kind {
     Kind::Memory(AllocateMemory { size_bytes: MEMORY })
