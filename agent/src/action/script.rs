@@ -158,7 +158,11 @@ impl Script {
         let said = loop {
             tokio::select! {
                 said = runner.hear() => break said,
-                _ = count.tick() => self.figures.ended_processes = processes(&self.cgroup),
+                // None are left where the guard was faster: the last count holds.
+                _ = count.tick() => match processes(&self.cgroup) {
+                    0 => {}
+                    running => self.figures.ended_processes = running,
+                },
             }
         };
         match said {
