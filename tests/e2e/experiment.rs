@@ -52,6 +52,15 @@ impl Place {
 
     /// The same with a script `nap.sh` of this header besides the included ones. In it, `HERE` is the sandbox's folder.
     pub(crate) async fn with_script(group: &str, cattle: bool, flags: &[&'static str], header: &str) -> Self {
+        Self::with(group, cattle, flags, header, "").await
+    }
+
+    /// The same for methods that chance chooses: scripts, which could take this machine's disk or memory, are refused.
+    pub(crate) async fn harmless(group: &str, flags: &[&'static str]) -> Self {
+        Self::with(group, false, flags, "", "deny = ['script']").await
+    }
+
+    async fn with(group: &str, cattle: bool, flags: &[&'static str], header: &str, policy: &str) -> Self {
         let sandbox = Sandbox::new();
         let header = header.replace("HERE", sandbox.path().to_str().unwrap());
         fs::create_dir(sandbox.path().join("scripts")).unwrap();
@@ -63,7 +72,10 @@ impl Place {
         let rules = format!("[[process]]\nname = '{group}'\nprocess = '{group}'\ncattle = {cattle}\n");
         let config = sandbox.path().join("agent.toml");
         fs::write(&config, rules).unwrap();
-        let agent = sandbox.agent(&server, "host-1", &["--config", config.to_str().unwrap()]).await;
+        let policy_file = sandbox.path().join("policy.toml");
+        fs::write(&policy_file, policy).unwrap();
+        let (config, policy_file) = (config.to_str().unwrap(), policy_file.to_str().unwrap());
+        let agent = sandbox.agent(&server, "host-1", &["--config", config, "--policy", policy_file]).await;
         Self {
             sandbox,
             server,

@@ -87,7 +87,7 @@ async fn the_document_of_its_manual_needs_its_platform() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_is_started_on_by_the_number_that_the_roster_shows() {
-    let mut place = Place::new("kitty-number", false, &["--step-timeout", "2s"]).await;
+    let mut place = Place::harmless("kitty-number", &["--step-timeout", "2s"]).await;
     place.alone(2).await;
     let address = place.server.tcp().await;
     let platforms = get(&address, "/platform").await;
@@ -118,7 +118,7 @@ async fn automatic_experiments_run_while_they_are_switched_on_and_leave_one_of_e
         "--automated-backoff",
         "1ms",
     ];
-    let mut place = Place::new("kitty-auto", false, &flags).await;
+    let mut place = Place::harmless("kitty-auto", &flags).await;
     place.alone(3).await;
     let address = place.server.tcp().await;
     assert_eq!(get(&address, "/experiment/automated").await, false);

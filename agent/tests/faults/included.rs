@@ -161,6 +161,17 @@ async fn fork_bomb_uses_up_the_targets_processes_and_stays_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn fork_bomb_goes_off_only_where_something_limits_the_targets_processes() {
+    // Whatever limits there are: it can not see any.
+    let (_target, subject) = apart(&["--mount"], "mount -t tmpfs none /sys/fs/cgroup");
+    let mut held = start(&included("forkBomb.sh"), &subject).await.unwrap();
+    held.fault.over().await.unwrap();
+    let done = figures(held.revert().await);
+    assert_eq!(done.exit_code, Some(1));
+    assert!(done.output.starts_with("not here: nothing limits"), "{done:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn memory_consumer_takes_what_the_limit_leaves_and_no_more() {
     let cgroup = Cgroup::with("memory");
     let limit = "67108864";
