@@ -28,7 +28,7 @@ use crate::{
 /// How long the end of an agent may take after everything is reverted: last reports, Goodbye.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// How long the connection to the server waits for what an earlier agent left to be put back.
+/// How long the connection to the server waits for what an earlier agent left to be put back, and for the guard.
 const RECOVERY: Duration = Duration::from_secs(2);
 
 /// Runs the agent until it is told to end; everything that it holds is reverted then.
@@ -166,14 +166,22 @@ fn all(problems: Vec<Problem>) -> Problem {
     Problem::new(Code::Usage, lines.join("\n"))
 }
 
-/// What an earlier agent left is put back first; what takes long, beside the rest.
+/// What an earlier agent left is put back first, and the guard is there, so that the first order is not refused; what
+/// takes long, beside the rest.
 async fn recover(executor: &Executor) {
     let recovering = executor.clone();
-    let mut recovered = tokio::spawn(async move { recovering.recover().await });
+    let mut recovered = tokio::spawn(async move {
+        recovering.recover().await;
+        recovering.guarded().await;
+    });
     match timeout(RECOVERY, &mut recovered).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, "putting back what was left broke off"),
-        Err(_) => tracing::warn!("what was left is being put back still; nothing is admitted before"),
+        Err(_) => {
+            tracing::warn!(
+                "what was left is being put back still, or the guard does not start; nothing is admitted before"
+            );
+        }
     }
 }
 

@@ -2,16 +2,7 @@
 
 mod process;
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, fs::File, path::PathBuf, sync::Arc, time::Duration};
 
 use chaos_kitty::Problem;
 use chaos_kitty_guard::{
@@ -52,8 +43,8 @@ const ENDS: usize = 16;
 pub(super) struct Link {
     requests: mpsc::Sender<Request>,
     lease: watch::Sender<Duration>,
-    /// The guard's pid; 0: there is none.
-    pid: Arc<AtomicU32>,
+    /// The guard's pid.
+    pid: watch::Receiver<Option<u32>>,
 }
 
 enum Request {
@@ -89,15 +80,8 @@ impl Link {
     pub(super) fn start(program: PathBuf, lock: Option<Arc<File>>) -> Self {
         let (requests, received) = mpsc::channel(REQUESTS);
         let (lease, renewed) = watch::channel(Duration::ZERO);
-        let pid = Arc::new(AtomicU32::new(0));
-        let keeper = Keeper {
-            program,
-            lock,
-            requests: received,
-            lease: renewed,
-            pid: pid.clone(),
-            faults: HashMap::new(),
-        };
+        let (up, pid) = watch::channel(None);
+        let keeper = Keeper { program, lock, requests: received, lease: renewed, up, faults: HashMap::new() };
         tokio::spawn(keeper.run());
         Self { requests, lease, pid }
     }
@@ -108,7 +92,14 @@ impl Link {
     }
 
     pub(super) fn pid(&self) -> Option<u32> {
-        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid != 0)
+        *self.pid.borrow()
+    }
+
+    /// Returns once the guard is there.
+    pub(super) async fn up(&self) {
+        if self.pid.clone().wait_for(Option::is_some).await.is_err() {
+            tracing::error!("the link to the guard is gone");
+        }
     }
 
     pub(super) fn renew(&self, until: Duration) {
@@ -222,7 +213,8 @@ struct Keeper {
     lock: Option<Arc<File>>,
     requests: mpsc::Receiver<Request>,
     lease: watch::Receiver<Duration>,
-    pid: Arc<AtomicU32>,
+    /// The guard's pid.
+    up: watch::Sender<Option<u32>>,
     faults: HashMap<String, Fault>,
 }
 
@@ -263,7 +255,7 @@ impl Keeper {
 
     /// Talks with a guard until it dies. `Some`: until the link was closed.
     async fn serve(&mut self, mut guard: GuardProcess) -> Option<oneshot::Sender<()>> {
-        self.pid.store(guard.pid(), Ordering::Release);
+        self.up.send_replace(Some(guard.pid()));
         tracing::info!(pid = guard.pid(), "the guard is up");
         self.lease.mark_changed();
         let mut missed = 0;
@@ -297,7 +289,7 @@ impl Keeper {
                 break None;
             }
         };
-        self.pid.store(0, Ordering::Release);
+        self.up.send_replace(None);
         match &closed {
             Some(_) => guard.dismiss(!self.faults.is_empty()).await,
             None => guard.kill().await,

@@ -56,6 +56,11 @@ pub(crate) fn begin(journal: &Path, left: Vec<Held>) -> Result<Records, Trouble>
 }
 
 impl Executor {
+    /// Returns once its guard is there, without which it admits nothing.
+    pub async fn guarded(&self) {
+        self.shared.link.up().await;
+    }
+
     /// Puts back what an earlier agent and its guard left, and then admits. Returns after the first try; a
     /// journal that can not be used is tried again in a while, one that is damaged waits for a person.
     pub async fn recover(&self) {
