@@ -20,7 +20,7 @@ use chaos_kitty_tests::{
     Agent, Sandbox, Server, docker,
     docker::Docker,
     eventually,
-    process::{cpu_time, is_alive},
+    process::{Process, cpu_time, is_alive},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -378,4 +378,39 @@ async fn check_tells_what_the_engine_is_or_that_its_socket_may_not_be_used() {
     let docker = check(NOBODY);
     assert!(docker.starts_with("missing") && docker.contains("Permission denied"), "{docker}");
     assert!(docker.contains("run the agent as root"), "{docker}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_may_not_be_used_is_told_of_by_platform_list_until_it_may() {
+    let bed = Bed::new().await;
+    bed.docker.container("lone", &[], docker::SCRATCH, &SERVICE);
+    let socket = bed.docker.socket();
+    let allow = |mode| fs::set_permissions(&socket, fs::Permissions::from_mode(mode)).unwrap();
+    allow(0);
+    let flags = ["--docker", "lone", "--docker-socket", socket.to_str().unwrap()];
+    let agent = Agent::command(&bed.sandbox, &bed.server.endpoint(), "host-1", &flags);
+    // Root as others are: bound to the modes of files.
+    let mut bound = Command::new("setpriv");
+    bound.args(["--inh-caps=-dac_override", "--bounding-set=-dac_override"]).arg(agent.get_program());
+    bound.args(agent.get_args()).current_dir(bed.sandbox.path());
+    for (name, value) in agent.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    let mut agent = Process::start("host-1", bound, bed.sandbox.path());
+
+    let list = || bed.sandbox.kittyctl(&bed.server.address(), &["platform", "list"]).stdout;
+    let line = eventually("its platform has trouble", async || {
+        assert!(agent.is_running(), "{}", agent.stderr());
+        let listed = list();
+        listed.lines().find(|line| line.contains("Docker") && line.contains("denied")).map(str::to_owned)
+    })
+    .await;
+    assert!(line.contains(socket.to_str().unwrap()) && line.contains("run the agent as root"), "{line}");
+
+    allow(0o660);
+    bed.server.target("lone").await;
+    eventually("its platform is well", async || (!list().contains("denied")).then_some(())).await;
 }
