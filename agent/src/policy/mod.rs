@@ -74,6 +74,9 @@ impl Policy {
     pub fn check(&self, action: &v1::Action, target: &v1::Target, moment: Moment) -> Result<(), Problem> {
         let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
         self.allows(kind.name())?;
+        if matches!(kind, Kind::Stop(stop) if stop.kill) {
+            self.allows(Name::Kill)?;
+        }
         self.leaves_alone(target)?;
         self.not_quiet(moment.now)?;
         if let Some(most) = self.max_faults

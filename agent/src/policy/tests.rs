@@ -1,4 +1,4 @@
-use chaos_kitty::v1::{AllocateMemory, Delay, SpinCpu};
+use chaos_kitty::v1::{AllocateMemory, Delay, SpinCpu, Stop};
 
 use super::*;
 
@@ -45,6 +45,7 @@ fn each_rule_forbids_what_is_over_it_and_nothing_at_it() {
     let over_and_at: &[(&str, v1::Action, v1::Action)] = &[
         ("allow = ['cpu']", delay(), cpu(1, 1)),
         ("deny = ['delay']", delay(), cpu(1, 1)),
+        ("deny = ['kill']", held(Kind::Stop(Stop { kill: true }), 1), held(Kind::Stop(Stop::default()), 1)),
         ("max_duration = '1m'", held(Kind::Delay(Delay::default()), 61), delay()),
         ("max_memory = '1MiB'", memory((1 << 20) + 1), memory(1 << 20)),
         ("min_free_memory = '1MiB'", memory((1 << 30) - (1 << 20) + 1), memory((1 << 30) - (1 << 20))),
