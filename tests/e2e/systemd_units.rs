@@ -167,15 +167,19 @@ async fn a_stopped_service_is_started_again_also_when_the_agent_is_killed() {
     let during = done.evidence.iter().find(|seen| seen.phase() == v1::evidence::Phase::During).unwrap();
     assert_eq!(during.value, "inactive (dead)");
 
+    let note = "[Service]\nExecStopPost=/bin/sh -c 'echo $EXIT_STATUS >>/run/ends'\n";
+    host.machine.drop_in("mouse.service", note);
     host.current("mouse.service").await;
     let request = v1::UnleashRequest {
-        action: Some(held(Kind::Stop(Stop::default()), HOUR)),
+        action: Some(held(Kind::Stop(Stop { kill: true }), HOUR)),
         choice: Some(v1::unleash_request::Choice::Target("systemd/host-1/mouse.service".to_owned())),
         ..Default::default()
     };
     let mut updates = host.server.client().await.unleash(request).await.unwrap().into_inner();
     while updates.message().await.unwrap().unwrap().state() != State::Started {}
     assert_eq!(state(), "inactive");
+    let ends = fs::read_to_string(host.machine.path("/run/ends")).unwrap();
+    assert_eq!(ends.lines().next(), Some("KILL"), "it was not asked to end");
     host.machine.must(&["systemctl", "kill", "--signal=KILL", "--kill-whom=main", AGENT]);
     eventually("the guard has had it started", async || (state() == "active").then_some(())).await;
 }

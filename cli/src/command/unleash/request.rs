@@ -123,6 +123,10 @@ mod tests {
                 (Some(Duration::from_secs(5)), Kind::Stop(Stop::default())),
             ),
             (
+                "stop --target docker/a/mongo --duration 5s --kill",
+                (Some(Duration::from_secs(5)), Kind::Stop(Stop { kill: true })),
+            ),
+            (
                 "error --group billing --message boom --probability 0.2 --duration 30s --times 3 --point pay",
                 (
                     seconds(30),
