@@ -46,11 +46,7 @@ impl<'a> Project<'a> {
             .env("KITTY_MAXIMUM", "5s")
             .stdin(input);
         let output = command.output().unwrap();
-        Finished {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        output.into()
     }
 
     fn kittyctl(&self, arguments: &[&str], input: Stdio) -> Finished {

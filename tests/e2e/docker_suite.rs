@@ -66,7 +66,7 @@ async fn the_suite_of_the_manual_finishes_on_containers_and_leaves_one_of_each_g
     let address = bed.server.tcp().await;
     let (code, built) = http::json(&address, "POST", "/experiment/build", &document().to_string()).await;
     assert_eq!(code, 200, "{built}");
-    let hit = by_method(&built, "name");
+    let hit = by_method(&built);
     assert_eq!(hit.len(), 3, "{built}");
     assert_eq!(hit["cpuBurn.sh"], "mongo-qw93ut");
     assert!(hit["starveRandomNumberGenerator.sh"].starts_with("mongo-"), "{hit:?}");
@@ -93,9 +93,9 @@ async fn the_suite_of_the_manual_finishes_on_containers_and_leaves_one_of_each_g
     }
 }
 
-/// A field of each experiment's container, by the method.
-fn by_method(built: &Value, field: &str) -> BTreeMap<String, String> {
+/// The name of each experiment's container, by the method.
+fn by_method(built: &Value) -> BTreeMap<String, String> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let experiments = built.as_array().unwrap().iter();
-    experiments.map(|one| (text(&one["experimentMethodName"]), text(&one["container"][field]))).collect()
+    experiments.map(|one| (text(&one["experimentMethodName"]), text(&one["container"]["name"]))).collect()
 }

@@ -111,11 +111,7 @@ impl Docker {
     pub fn run(&self, arguments: &[&str]) -> Finished {
         let mut command = self.command(arguments);
         let output = command.output().unwrap_or_else(|error| panic!("starting docker: {error}"));
-        Finished {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        output.into()
     }
 
     /// The same; it must exit with 0. Gives what it printed.

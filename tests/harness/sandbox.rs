@@ -3,7 +3,7 @@
 use std::{
     env, fmt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use chaos_kitty::endpoint::Endpoint;
@@ -41,6 +41,16 @@ impl Finished {
     /// It is none.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error} in\n{self}"))
+    }
+}
+
+impl From<Output> for Finished {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 
@@ -115,11 +125,7 @@ impl Sandbox {
     /// Runs a command to its end.
     pub fn finish(&self, mut command: Command) -> Finished {
         let output = command.output().unwrap_or_else(|error| panic!("starting {command:?}: {error}"));
-        Finished {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        output.into()
     }
 }
 
