@@ -1,7 +1,7 @@
 //! The proof that every fault ends: whatever dies, hangs or is cut off, and whenever it does.
 //!
 //! A test binary of its own, because its cells are many, wait most of the time, and end in figures. `tests/run
-//! --torture` walks through the whole grid.
+//! torture` walks through the whole grid.
 
 #![allow(
     missing_docs,

@@ -48,7 +48,7 @@ impl Worker {
         Ok(Self { id, points, commands, state, over, control: Some(control) })
     }
 
-    /// Its agent id, `NAME-XXXXXXXX`, made anew by each process. The last part of its target's id.
+    /// Its agent id: its name and eight hexadecimal digits, made anew by each process. The last part of its target's id.
     pub fn id(&self) -> &str {
         &self.id
     }
