@@ -18,6 +18,7 @@ use crate::{
         Owner, Platforms,
         docker::{self, DockerPlatform},
         host::HostPlatform,
+        kubernetes::{self, KubernetesPlatform},
         process::{self, ProcessPlatform},
         systemd::{self, SystemdPlatform},
     },
@@ -144,6 +145,7 @@ fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
     let processes = process::rules::compile(&config.processes).map_err(all)?;
     let services = systemd::rules::compile(&config.services).map_err(all)?;
     let containers = docker::rules::compile(&config.containers).map_err(all)?;
+    let pods = kubernetes::rules::compile(&config.pods).map_err(all)?;
     let mut platforms = Platforms::default();
     if config.args.host_target {
         platforms.add(HostPlatform::new(owner.clone()));
@@ -155,7 +157,10 @@ fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
         platforms.add(SystemdPlatform::new(owner.clone(), services));
     }
     if !containers.is_empty() {
-        platforms.add(DockerPlatform::new(owner, containers, config.args.docker_socket()));
+        platforms.add(DockerPlatform::new(owner.clone(), containers, config.args.docker_socket()));
+    }
+    if !pods.is_empty() {
+        platforms.add(KubernetesPlatform::new(owner, pods, config.args.kubeconfig.clone()));
     }
     Ok(platforms)
 }

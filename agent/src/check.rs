@@ -18,6 +18,7 @@ use crate::{
     platform::{
         Owner,
         docker::{self, DockerPlatform},
+        kubernetes::{self, KubernetesPlatform},
         process,
         systemd::{self, SystemdPlatform},
     },
@@ -84,6 +85,9 @@ fn findings(config: &Config) -> Vec<Finding> {
     if !config.containers.is_empty() {
         findings.push(find("docker", containers(config), "containers as targets"));
     }
+    if !config.pods.is_empty() {
+        findings.push(find("kubernetes", pods(config), "pods as targets"));
+    }
     findings
 }
 
@@ -136,10 +140,11 @@ fn targets(config: &Config) -> Result<String, String> {
     let processes = process::rules::compile(&config.processes).map_err(joined)?;
     let services = systemd::rules::compile(&config.services).map_err(joined)?;
     let containers = docker::rules::compile(&config.containers).map_err(joined)?;
-    match (processes.len() + services.len() + containers.len(), config.args.host_target) {
+    let pods = kubernetes::rules::compile(&config.pods).map_err(joined)?;
+    match (processes.len() + services.len() + containers.len() + pods.len(), config.args.host_target) {
         (0, false) => {
-            Err("none is named: give --process, --systemd, --docker, --host-target, or a file with \
-                           [[process]], [[systemd]] or [[docker]]"
+            Err("none is named: give --process, --systemd, --docker, --kubernetes, --host-target, or a file with \
+                           [[process]], [[systemd]], [[docker]] or [[kubernetes]]"
                 .to_owned())
         }
         (rules, host) => Ok(format!("rules: {rules}{}", if host { ", and the host" } else { "" })),
@@ -154,6 +159,12 @@ fn joined(problems: Vec<Problem>) -> String {
 fn services(config: &Config) -> Result<String, String> {
     let rules = systemd::rules::compile(&config.services).map_err(joined)?;
     answered(SystemdPlatform::new(nobody(), rules).probe())
+}
+
+/// What the Kubernetes API answers.
+fn pods(config: &Config) -> Result<String, String> {
+    let rules = kubernetes::rules::compile(&config.pods).map_err(joined)?;
+    answered(KubernetesPlatform::new(nobody(), rules, config.args.kubeconfig.clone()).probe())
 }
 
 /// What Docker answers.

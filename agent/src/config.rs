@@ -18,7 +18,7 @@ use chaos_kitty::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    platform::{docker, process, systemd},
+    platform::{docker, kubernetes, process, systemd},
     policy::Policy,
 };
 use entry::rules;
@@ -27,7 +27,8 @@ use entry::rules;
 const PROCESS: &str = "process";
 const SYSTEMD: &str = "systemd";
 const DOCKER: &str = "docker";
-const TABLES: [&str; 3] = [PROCESS, SYSTEMD, DOCKER];
+const KUBERNETES: &str = "kubernetes";
+const TABLES: [&str; 4] = [PROCESS, SYSTEMD, DOCKER, KUBERNETES];
 
 /// Where Docker listens unless it is told to listen elsewhere.
 const DOCKER_SOCKET: &str = "/var/run/docker.sock";
@@ -38,7 +39,7 @@ const POLICY: &str = "/etc/chaos-kitty/policy.toml";
 const ABOUT: &str = "Carries faults out on the targets of this host, and puts them back.
 
 Only what is named here is a target: processes by --process, services by --systemd, containers by --docker or by \
-their own label, all of them also by tables in the file; the host by --host-target.";
+their own label, pods by --kubernetes, all of them also by tables in the file; the host by --host-target.";
 
 const EXAMPLES: &str = "Examples:
   kitty-agent --process nginx --process redis-server
@@ -88,6 +89,12 @@ pub(crate) struct Args {
     /// Where Docker listens. Default: that of $DOCKER_HOST, else /var/run/docker.sock
     #[arg(long, value_name = "PATH", global = true)]
     docker_socket: Option<PathBuf>,
+    /// Offer the Kubernetes pods of this namespace that run on this host as targets; * is any text. Repeatable
+    #[arg(long, value_name = "NAMESPACE", global = true)]
+    kubernetes: Vec<String>,
+    /// How the cluster is reached. Default: $KUBECONFIG, else ~/.kube/config, else the cluster that this runs in
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) kubeconfig: Option<PathBuf>,
     /// Offer the host itself as a target
     #[arg(long, global = true)]
     pub(crate) host_target: bool,
@@ -160,6 +167,8 @@ pub(crate) struct Config {
     pub(crate) services: Vec<systemd::rules::RuleSettings>,
     /// Of `--docker`, `--docker-opt-in` and of the file's tables.
     pub(crate) containers: Vec<docker::rules::RuleSettings>,
+    /// Of `--kubernetes` and of the file's tables.
+    pub(crate) pods: Vec<kubernetes::rules::RuleSettings>,
 }
 
 /// Reads the command line, the environment and the file.
@@ -175,7 +184,8 @@ fn config(loaded: Loaded<Args>) -> Result<Config, SettingsError> {
     let services = rules(&loaded, SYSTEMD, &loaded.args.systemd)?;
     let mut containers: Vec<docker::rules::RuleSettings> = rules(&loaded, DOCKER, &loaded.args.docker)?;
     containers.extend(loaded.args.docker_opt_in.then(docker::rules::RuleSettings::opt_in));
-    Ok(Config { args: loaded.args, processes, services, containers })
+    let pods = rules(&loaded, KUBERNETES, &loaded.args.kubernetes)?;
+    Ok(Config { args: loaded.args, processes, services, containers, pods })
 }
 
 impl Config {
@@ -330,7 +340,7 @@ mod tests {
         assert!(load(&[], text).unwrap().processes.is_empty());
         let config = load(&[], &uncommented).unwrap_or_else(|error| panic!("{error}"));
         assert!(config.args.host_target && config.processes[0].cattle);
-        assert_eq!((config.services.len(), config.containers.len()), (1, 1));
+        assert_eq!((config.services.len(), config.containers.len(), config.pods.len()), (1, 1, 1));
     }
 
     #[test]

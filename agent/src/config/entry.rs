@@ -1,4 +1,4 @@
-//! Entries under `process`, `systemd` and `docker` in the file: names, and tables.
+//! Entries under `process`, `systemd`, `docker` and `kubernetes` in the file: names, and tables.
 
 use std::{fmt, marker::PhantomData};
 
@@ -9,7 +9,7 @@ use serde::{
 };
 
 use super::Args;
-use crate::platform::{docker, process, systemd};
+use crate::platform::{docker, kubernetes, process, systemd};
 
 /// Those that a flag names, then those of the file.
 pub(super) fn rules<T: Named>(
@@ -46,7 +46,13 @@ impl Named for docker::rules::RuleSettings {
     }
 }
 
-/// An entry under `process`, `systemd` or `docker` in the file: a name, or a table.
+impl Named for kubernetes::rules::RuleSettings {
+    fn named(namespace: &str) -> Self {
+        Self::named(namespace)
+    }
+}
+
+/// An entry under `process`, `systemd`, `docker` or `kubernetes` in the file: a name, or a table.
 struct Entry<T>(T);
 
 impl<'de, T: Named> Deserialize<'de> for Entry<T> {

@@ -6,6 +6,7 @@
 
 pub mod docker;
 pub mod host;
+pub mod kubernetes;
 pub mod process;
 pub mod recycle;
 pub mod supervisor;

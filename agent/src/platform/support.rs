@@ -6,7 +6,8 @@ use chaos_kitty::{
 };
 
 use super::{
-    Platform, docker::DockerPlatform, host::HostPlatform, process::ProcessPlatform, systemd::SystemdPlatform,
+    Platform, docker::DockerPlatform, host::HostPlatform, kubernetes::KubernetesPlatform,
+    process::ProcessPlatform, systemd::SystemdPlatform,
 };
 
 /// What can be done to a host.
@@ -23,7 +24,8 @@ const SUPERVISED: &[Name] =
 pub fn offered(platform_type: &str) -> &'static [Name] {
     match platform_type {
         HostPlatform::TYPE => HOST,
-        ProcessPlatform::TYPE => PROCESS,
+        // A pod that is gone does not come back: its owner makes another. So it is killed, not stopped or restarted.
+        ProcessPlatform::TYPE | KubernetesPlatform::TYPE => PROCESS,
         SystemdPlatform::TYPE | DockerPlatform::TYPE => SUPERVISED,
         _ => &[],
     }
@@ -42,9 +44,13 @@ pub fn kills_through_supervisor(platform_type: &str, kill: &Kill) -> Result<bool
             Err(Problem::invalid("action.kill.tree", "an engine signals the main process only")
                 .hint("leave out one of through_runtime and tree"))
         }
-        DockerPlatform::TYPE => Ok(kill.through_runtime),
+        KubernetesPlatform::TYPE if kill.through_runtime && kill.tree => {
+            Err(Problem::invalid("action.kill.tree", "a pod is deleted with all that is in it")
+                .hint("leave out one of through_runtime and tree"))
+        }
+        DockerPlatform::TYPE | KubernetesPlatform::TYPE => Ok(kill.through_runtime),
         _ if kill.through_runtime => {
-            Err(Problem::new(Code::Unsupported, "only a container has an engine that could kill it")
+            Err(Problem::new(Code::Unsupported, "only a container or pod is run by what could kill it")
                 .hint("leave through_runtime out"))
         }
         _ => Ok(false),
@@ -81,14 +87,20 @@ fn list(actions: &[Name]) -> String {
 mod tests {
     use super::*;
 
-    const PLATFORMS: [&str; 4] =
-        [HostPlatform::TYPE, ProcessPlatform::TYPE, SystemdPlatform::TYPE, DockerPlatform::TYPE];
+    const PLATFORMS: [&str; 5] = [
+        HostPlatform::TYPE,
+        ProcessPlatform::TYPE,
+        SystemdPlatform::TYPE,
+        DockerPlatform::TYPE,
+        KubernetesPlatform::TYPE,
+    ];
 
     #[test]
     fn only_what_somebody_runs_is_killed_through_whom() {
         let through = Kill { through_runtime: true, ..Kill::default() };
         let kills = kills_through_supervisor;
         assert_eq!(kills(DockerPlatform::TYPE, &through), Ok(true));
+        assert_eq!(kills(KubernetesPlatform::TYPE, &through), Ok(true));
         assert_eq!(kills(DockerPlatform::TYPE, &Kill::default()), Ok(false));
         assert_eq!(kills(SystemdPlatform::TYPE, &Kill::default()), Ok(true));
         assert_eq!(kills(ProcessPlatform::TYPE, &through).unwrap_err().code, Code::Unsupported);

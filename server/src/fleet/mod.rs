@@ -63,8 +63,14 @@ use roster::Roster;
 use session::Session;
 
 /// Platforms that there are, whether or not an agent offers them at the moment.
-pub const PLATFORMS: [&str; 5] =
-    ["WorkerPlatform", "HostPlatform", "ProcessPlatform", "SystemdPlatform", "DockerPlatform"];
+pub const PLATFORMS: [&str; 6] = [
+    "WorkerPlatform",
+    "HostPlatform",
+    "ProcessPlatform",
+    "SystemdPlatform",
+    "DockerPlatform",
+    "KubernetesPlatform",
+];
 
 /// Times that the fleet goes by.
 #[derive(Clone, Copy, Debug)]

@@ -23,9 +23,11 @@ pub(super) struct BuiltIn {
 
 const ALL: &[&str] = &PLATFORMS;
 const WORKER: &[&str] = &["WorkerPlatform"];
-const PROCESSES: &[&str] = &["WorkerPlatform", "ProcessPlatform", "SystemdPlatform", "DockerPlatform"];
+const PROCESSES: &[&str] =
+    &["WorkerPlatform", "ProcessPlatform", "SystemdPlatform", "DockerPlatform", "KubernetesPlatform"];
 const SYSTEMD: &[&str] = &["SystemdPlatform"];
 const DOCKER: &[&str] = &["DockerPlatform"];
+const KUBERNETES: &[&str] = &["KubernetesPlatform"];
 
 /// Every built-in method of every platform: one line each.
 #[rustfmt::skip]
@@ -41,6 +43,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     built_in("restartContainer", Type::State,  DOCKER,    Health::Recycled, false, restart, "The Engine restarts the container"),
     built_in("stopContainer",  Type::State,    DOCKER,    Health::Recycled,   false, stop,   "The Engine stops the container, and starts it again at the end"),
     built_in("killContainer",  Type::State,    DOCKER,    Health::Recycled, false, stop_by_kill, "The Engine kills the container, and starts it again at the end"),
+    built_in("deletePod",      Type::State,    KUBERNETES, Health::Recycled, true, delete, "The pod is deleted through the API without grace; with the signal TERM, with its own"),
     built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
 ];
 
@@ -65,6 +68,9 @@ fn delay() -> Kind {
 }
 fn kill() -> Kind {
     Kind::Kill(Kill::default())
+}
+fn delete() -> Kind {
+    Kind::Kill(Kill { signal: "KILL".to_owned(), through_runtime: true, ..Kill::default() })
 }
 fn restart() -> Kind {
     Kind::Restart(Restart {})

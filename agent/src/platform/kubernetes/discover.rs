@@ -1,0 +1,290 @@
+//! Finds the pods that rules name and whose processes are of this host, and keeps them current by a watch.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use chaos_kitty::v1;
+use chaos_kitty_guard::Process;
+use futures_util::stream::{BoxStream, StreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::WatchEvent;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{
+    KubernetesPlatform,
+    handle::{Cluster, PodHandle},
+    health,
+    rules::{self, Controller, Rule},
+};
+use crate::{
+    host::process,
+    platform::{Owner, Platform as _, Publisher, Subject, support},
+};
+
+/// Pause before an API server that does not answer is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// What happens within this time is told as one change.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// The API server does not remember that far back: everything is to be looked at anew.
+const EXPIRED: u16 = 410;
+
+type Changes = BoxStream<'static, Result<WatchEvent<Pod>, String>>;
+
+/// Keeps the roster's pods current, for as long as it is polled.
+pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, kubeconfig: Option<&Path>, publisher: Publisher) {
+    loop {
+        let Err(why) = follow(owner.clone(), rules.clone(), kubeconfig, &publisher).await;
+        tracing::warn!(why, "the pods can not be seen");
+        publisher.problem(Some(why));
+        publisher.replace([] as [Subject; 0]);
+        sleep(TRY_AGAIN).await;
+    }
+}
+
+/// Follows one cluster, until it does not answer.
+async fn follow(
+    owner: Owner,
+    rules: Arc<[Rule]>,
+    kubeconfig: Option<&Path>,
+    publisher: &Publisher,
+) -> Result<std::convert::Infallible, String> {
+    let cluster = Arc::new(Cluster::connect(kubeconfig).await?);
+    let mut watch = Watch::new(owner, rules, cluster.clone());
+    loop {
+        watch.look_at_all().await?;
+        tracing::info!(pods = watch.found.len(), "the pods can be seen");
+        let mut is_current = true;
+        while is_current {
+            let mut changes = cluster.changes(&watch.version).await?;
+            publish(&watch, publisher);
+            while let Some(batch) = batch(&mut changes).await? {
+                is_current = watch.take(batch)?;
+                publish(&watch, publisher);
+            }
+        }
+    }
+}
+
+fn publish(watch: &Watch, publisher: &Publisher) {
+    publisher.problem(watch.problem());
+    publisher.replace(watch.subjects().cloned());
+}
+
+/// Waits for a change, and gathers those that follow at once. `None`: the API server ended the stream.
+async fn batch(changes: &mut Changes) -> Result<Option<Vec<WatchEvent<Pod>>>, String> {
+    let Some(first) = changes.next().await else { return Ok(None) };
+    let mut batch = vec![first?];
+    let settled = Instant::now() + SETTLE;
+    while let Ok(Some(next)) = timeout_at(settled, changes.next()).await {
+        batch.push(next?);
+    }
+    Ok(Some(batch))
+}
+
+/// What is known of a cluster's pods.
+pub(super) struct Watch {
+    owner: Owner,
+    rules: Arc<[Rule]>,
+    cluster: Arc<Cluster>,
+    /// From which changes follow.
+    version: String,
+    /// By uid.
+    found: BTreeMap<String, Arc<Subject>>,
+    /// By uid, the names of those that match and whose processes are not of this host.
+    elsewhere: BTreeMap<String, String>,
+}
+
+impl Watch {
+    pub(super) fn new(owner: Owner, rules: Arc<[Rule]>, cluster: Arc<Cluster>) -> Self {
+        let (found, elsewhere) = (BTreeMap::new(), BTreeMap::new());
+        Self { owner, rules, cluster, version: String::new(), found, elsewhere }
+    }
+
+    pub(super) fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
+        self.found.values()
+    }
+
+    /// Why none of the pods that match is offered. `None`: some are, as many as this node has, or none matches.
+    pub(super) fn problem(&self) -> Option<String> {
+        let first = self.elsewhere.values().next().filter(|_| self.found.is_empty())?;
+        Some(format!(
+            "none of the {} pods that match, e.g. {first}, has its processes on this host: run an agent on their nodes, \
+             in the host's pid namespace",
+            self.elsewhere.len()
+        ))
+    }
+
+    pub(super) async fn look_at_all(&mut self) -> Result<(), String> {
+        let pods = self.cluster.pods().await?;
+        self.version = pods.metadata.resource_version.unwrap_or_default();
+        self.found.clear();
+        self.elsewhere.clear();
+        self.look_at(&pods.items);
+        Ok(())
+    }
+
+    /// Takes changes in. False: too many were missed, everything is to be looked at anew.
+    fn take(&mut self, batch: Vec<WatchEvent<Pod>>) -> Result<bool, String> {
+        let mut changed = BTreeMap::new();
+        for event in batch {
+            match event {
+                WatchEvent::Added(pod) | WatchEvent::Modified(pod) => {
+                    self.version = pod.metadata.resource_version.clone().unwrap_or_default();
+                    changed.insert(uid(&pod).to_owned(), pod);
+                }
+                WatchEvent::Deleted(pod) => {
+                    self.version = pod.metadata.resource_version.clone().unwrap_or_default();
+                    changed.remove(uid(&pod));
+                    self.forget(uid(&pod));
+                }
+                WatchEvent::Bookmark(mark) => self.version = mark.metadata.resource_version,
+                WatchEvent::Error(status) if status.code == EXPIRED => return Ok(false),
+                WatchEvent::Error(status) => return Err(format!("the API server: {}", status.message)),
+            }
+        }
+        let pods: Vec<_> = changed.into_values().collect();
+        self.look_at(&pods);
+        Ok(true)
+    }
+
+    fn forget(&mut self, uid: &str) {
+        self.found.remove(uid);
+        self.elsewhere.remove(uid);
+    }
+
+    fn look_at(&mut self, pods: &[Pod]) {
+        let ids = pods.iter().filter_map(|pod| health::id(self.matching(pod)?.1));
+        let mains = mains(&ids.map(|id| (id, ())).collect());
+        for pod in pods {
+            self.forget(uid(pod));
+            let Some((rule, container)) = self.matching(pod) else { continue };
+            let Some(id) = health::id(container) else { continue };
+            match mains.get(id) {
+                Some(Main { process, cgroup }) => {
+                    let subject = self.subject(pod, rule, &container.name, *process, cgroup);
+                    self.found.insert(uid(pod).to_owned(), Arc::new(subject));
+                }
+                None => drop(self.elsewhere.insert(uid(pod).to_owned(), name(pod).to_owned())),
+            }
+        }
+    }
+
+    /// The rule that a pod matches, and the container that faults land on.
+    fn matching<'a>(
+        &'a self,
+        pod: &'a Pod,
+    ) -> Option<(&'a Rule, &'a k8s_openapi::api::core::v1::ContainerStatus)> {
+        let none = BTreeMap::new();
+        let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
+        let rule = rules::rule_of(&self.rules, namespace(pod), labels)?;
+        if controller(pod).is_some_and(Controller::is_job) {
+            return None;
+        }
+        Some((rule, health::container(pod, rule.container.as_deref())?))
+    }
+
+    fn subject(&self, pod: &Pod, rule: &Rule, container: &str, main: Process, cgroup: &str) -> Subject {
+        let (namespace, name) = (namespace(pod).to_owned(), name(pod).to_owned());
+        let labels = pod.metadata.labels.clone().unwrap_or_default();
+        let controller = controller(pod);
+        let top = controller.map_or(name.as_str(), |controller| controller.top(&labels));
+        let known = [("container", container), ("namespace", &namespace), ("pod-uid", uid(pod))];
+        let known: Vec<_> =
+            known.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let target = v1::Target {
+            id: format!("kubernetes/{}/{namespace}/{name}", self.owner.agent_id),
+            incarnation: format!("{}:{}", main.pid, main.start_time),
+            platform_type: KubernetesPlatform::TYPE.to_owned(),
+            aggregation_identifier: rule.group.clone().unwrap_or_else(|| top.to_owned()),
+            name: name.clone(),
+            agent_id: self.owner.agent_id.clone(),
+            host: self.owner.host.clone(),
+            pids: vec![main.pid],
+            cattle: controller.is_some(),
+            health: health::health(pod).into(),
+            actions: support::offered(KubernetesPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+            labels: self.owner.labels.clone().into_iter().chain(labels).chain(known).collect(),
+        };
+        let uid = uid(pod).to_owned();
+        let handle = PodHandle { cluster: self.cluster.clone(), namespace, name, uid, main };
+        Subject { target, main: Some(main), cgroup: Some(cgroup.into()), supervisor: Some(Arc::new(handle)) }
+    }
+}
+
+fn uid(pod: &Pod) -> &str {
+    pod.metadata.uid.as_deref().unwrap_or_default()
+}
+
+fn name(pod: &Pod) -> &str {
+    pod.metadata.name.as_deref().unwrap_or_default()
+}
+
+fn namespace(pod: &Pod) -> &str {
+    pod.metadata.namespace.as_deref().unwrap_or_default()
+}
+
+fn controller(pod: &Pod) -> Option<Controller<'_>> {
+    let owners = pod.metadata.owner_references.iter().flatten();
+    let made_it = owners.into_iter().find(|owner| owner.controller == Some(true))?;
+    Some(Controller { kind: &made_it.kind, name: &made_it.name })
+}
+
+/// The main process of a container, and the name of the cgroup that it is in.
+struct Main {
+    process: Process,
+    cgroup: String,
+}
+
+/// The main processes of those of these containers that are of this host: in each one's cgroup, the process that
+/// started first. The API tells no pids.
+fn mains(ids: &HashMap<&str, ()>) -> HashMap<String, Main> {
+    let mut mains: HashMap<String, Main> = HashMap::new();
+    if ids.is_empty() {
+        return mains;
+    }
+    for pid in process::pids() {
+        // Before its cgroup is looked at: if that is the container's, so is the process.
+        let Some(process) = Process::now(pid) else { continue };
+        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { continue };
+        let Some((id, cgroup)) = member(&text, |id| ids.contains_key(id)) else { continue };
+        let started = |process: &Process| (process.start_time, process.pid);
+        if mains.get(id).is_none_or(|main| started(&process) < started(&main.process)) {
+            mains.insert(id.to_owned(), Main { process, cgroup: cgroup.to_owned() });
+        }
+    }
+    mains
+}
+
+/// The container that a process is of, by its `/proc/PID/cgroup`, and the name of that cgroup: the id alone, or
+/// `RUNTIME-ID.scope` where systemd makes them.
+fn member(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
+    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let named = paths.flat_map(|path| path.split('/')).map(|cgroup| {
+        let name = cgroup.strip_suffix(".scope").unwrap_or(cgroup);
+        (name.rsplit('-').next().unwrap_or(name), cgroup)
+    });
+    let mut named = named.filter(|(id, _)| is_wanted(id));
+    named.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_known_by_the_container_id_in_its_cgroup_however_that_is_named() {
+        let found = |text| member(text, |id| id == "ab12").map(|(_, cgroup)| cgroup.to_owned());
+        let plain = "4:memory:/kubepods/burstable/pod6f-1/ab12\n0::/kubepods/pod6f-1/ab12/kitty-1\n";
+        assert_eq!(found(plain).as_deref(), Some("ab12"));
+        let scope = "0::/kubepods.slice/kubepods-pod6f_1.slice/cri-containerd-ab12.scope\n";
+        assert_eq!(found(scope).as_deref(), Some("cri-containerd-ab12.scope"));
+        assert_eq!(found("0::/kubepods/pod6f-1/cd34\n"), None);
+    }
+}
