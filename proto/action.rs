@@ -15,6 +15,7 @@ impl Kind {
             Self::Script(_) => Name::Script,
             Self::Restart(_) => Name::Restart,
             Self::Stop(_) => Name::Stop,
+            Self::Scale(_) => Name::Scale,
         }
     }
 

@@ -24,6 +24,7 @@ use std::{
 };
 
 use chaos_kitty::Problem;
+use platform::kubernetes::restore;
 
 #[cfg(any(test, fuzzing))]
 pub use uplink::fuzz::server_messages;
@@ -31,8 +32,10 @@ pub use uplink::fuzz::server_messages;
 /// Runs the program as its command line says.
 pub fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
-    if arguments.next().is_some_and(|first| first == stress::SUBCOMMAND) {
-        return stress::main(arguments);
+    match arguments.next() {
+        Some(first) if first == stress::SUBCOMMAND => return stress::main(arguments),
+        Some(first) if first == restore::SUBCOMMAND => return restore::main(arguments),
+        _ => {}
     }
     let config = match config::load() {
         Ok(config) => config,

@@ -61,9 +61,9 @@ impl Order {
             Kind::Kill(_) | Kind::Gc(_) if action.duration.is_some() => {
                 Err(Problem::invalid("action.duration", "kill and gc hold nothing and take no duration"))
             }
-            Kind::Kill(kill) if kill.through_runtime => {
-                Err(Problem::new(Code::Unsupported, "a worker knows no engine that runs it")
-                    .hint("leave through_runtime out, or kill the container that it is"))
+            Kind::Kill(kill) if kill.through_runtime || kill.evict => {
+                Err(Problem::new(Code::Unsupported, "a worker does not know what runs it")
+                    .hint("leave through_runtime and evict out, or kill the container or pod that it is"))
             }
             Kind::Kill(kill) => Ok(Self::Kill { signal: signal(&kill.signal)? }),
             Kind::Gc(_) => Ok(Self::Gc),
@@ -73,6 +73,8 @@ impl Order {
             Kind::Error(error) => Ok(Self::Fail { duration: duration(action)?, rule: rule(error)? }),
             Kind::Script(_) => Err(Problem::new(Code::Unsupported, "a worker runs no scripts")
                 .hint("run it on the process or host, through kitty-agent")),
+            Kind::Scale(_) => Err(Problem::new(Code::Unsupported, "a worker does not know who makes it")
+                .hint("name the pod that it is, through kitty-agent")),
             Kind::Restart(_) | Kind::Stop(_) => {
                 Err(Problem::new(Code::Unsupported, "a worker can not be started again from within")
                     .hint("name the unit or container that it is, through kitty-agent"))

@@ -9,7 +9,9 @@ mod hsperf;
 mod kill;
 mod memory;
 mod needs;
+mod pod;
 mod restart;
+mod scale;
 mod script;
 mod scripts;
 mod stop;
@@ -106,6 +108,8 @@ pub enum Resource {
     Error,
     /// A script's cgroup.
     Script,
+    /// How many its owner keeps.
+    Replicas,
 }
 
 impl Resource {
@@ -117,6 +121,7 @@ impl Resource {
             Self::Memory => "memory",
             Self::Error => "error",
             Self::Script => "script",
+            Self::Replicas => "number of replicas",
         }
     }
 }
@@ -132,18 +137,44 @@ pub fn fault_for(
 ) -> Result<Box<dyn Fault>, Problem> {
     let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
     support::check(&subject.target.platform_type, kind.name())?;
+    is_within_reach(kind, subject)?;
     Ok(match kind {
         Kind::Memory(order) => Box::new(memory::Memory::new(order, action, subject)?),
         Kind::Cpu(order) => Box::new(cpu::Cpu::new(order, action, subject)?),
         Kind::Gc(_) => Box::new(gc::Gc::new(subject)?),
         Kind::Script(order) => Box::new(script::Script::new(order, action, subject, scripts)?),
         Kind::Delay(_) => Box::new(delay::Delay::new(subject)?),
+        Kind::Kill(order) if order.evict || order.through_runtime && subject.pod.is_some() => {
+            let pod = subject.pod.clone().ok_or_else(|| unsupported(subject, "an eviction"))?;
+            Box::new(pod::RemovePod::new(order, pod, subject.target.pids.clone())?)
+        }
         Kind::Kill(order) => Box::new(kill::Kill::new(order, subject)?),
+        Kind::Scale(order) => Box::new(scale::Scale::new(*order, subject)?),
         Kind::Restart(_) => Box::new(restart::Restart::new(subject)?),
         Kind::Stop(order) => Box::new(stop::Stop::new(*order, subject)?),
         // No platform of an agent offers it.
         Kind::Error(_) => return Err(unsupported(subject, "an error")),
     })
+}
+
+/// Refuses what needs a pod's processes where they are not of this host.
+fn is_within_reach(kind: &Kind, subject: &Subject) -> Result<(), Problem> {
+    let through_the_api = match kind {
+        Kind::Kill(order) => order.evict || order.through_runtime,
+        kind => matches!(kind, Kind::Scale(_)),
+    };
+    if subject.pod.is_none() || subject.main.is_some() || through_the_api {
+        return Ok(());
+    }
+    let target = &subject.target;
+    let what = format!(
+        "{} on pod {} needs its processes, and they are on node {:?}, not here",
+        kind.name().word(),
+        target.name,
+        target.host
+    );
+    Err(Problem::new(Code::Unsupported, what)
+        .hint("run an agent on that node: packaging/kubernetes/node-agents.yaml"))
 }
 
 /// How long an action is held. The executor has seen to it that it is there where it is needed.

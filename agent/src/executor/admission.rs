@@ -5,7 +5,10 @@ use std::{num::NonZero, sync::Arc, time::Duration};
 use chaos_kitty::{Code, Problem, lease::boot_time, v1};
 use jiff::Timestamp;
 
-use super::{Shared, State, claims::Key};
+use super::{
+    Shared, State,
+    claims::{Holder, Key},
+};
 use crate::{
     action::{Fault, fault_for},
     journal::Journal,
@@ -51,7 +54,7 @@ pub(super) fn admit(
             )
             .hint("wait until one ends, or stop one"));
         }
-        state.claims.claim(&order.action_id, &[Key { process: subject.main, resource }])?;
+        state.claims.claim(&order.action_id, &[Key { holder: Holder::of(&subject), resource }])?;
     }
     let start_within = order.start_within.and_then(|within| within.try_into().ok()).unwrap_or_default();
     let begin_by = boot_time() + START_WITHIN.max(start_within) + GRACE;

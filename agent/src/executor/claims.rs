@@ -1,16 +1,45 @@
 //! Who holds what: one fault at a time on each resource of each process. Pure.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, fmt};
 
 use chaos_kitty::{Code, Problem};
 
-use crate::{action::Resource, host::process::Process};
+use crate::{action::Resource, host::process::Process, platform::Subject};
+
+/// Of what something is held.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Holder {
+    Host,
+    Process(Process),
+    /// By its target id: its processes are elsewhere.
+    Pod(String),
+}
+
+impl Holder {
+    /// What a target is.
+    pub(super) fn of(subject: &Subject) -> Self {
+        match subject.main {
+            Some(main) => Self::Process(main),
+            None if subject.pod.is_some() => Self::Pod(subject.target.id.clone()),
+            None => Self::Host,
+        }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("the host"),
+            Self::Process(process) => write!(f, "process {process}"),
+            Self::Pod(id) => f.write_str(id),
+        }
+    }
+}
 
 /// What can be held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    /// `None`: the host.
-    pub(super) process: Option<Process>,
+    pub(super) holder: Holder,
     pub(super) resource: Resource,
 }
 
@@ -28,14 +57,13 @@ impl Claims {
             Some((key, holder))
         });
         if let Some((key, holder)) = taken {
-            let what = key.process.map_or("the host".to_owned(), |process| format!("process {process}"));
             return Err(Problem::new(
                 Code::AlreadyHeld,
-                format!("the {} of {what} is held by action {holder}", key.resource.name()),
+                format!("the {} of {} is held by action {holder}", key.resource.name(), key.holder),
             )
             .hint(format!("wait until it ends, or: kittyctl action stop {holder}")));
         }
-        self.held.extend(keys.iter().map(|key| (*key, action.to_owned())));
+        self.held.extend(keys.iter().map(|key| (key.clone(), action.to_owned())));
         Ok(())
     }
 
@@ -50,7 +78,7 @@ mod tests {
     use super::*;
 
     fn key(pid: u32, resource: Resource) -> Key {
-        Key { process: Some(Process { pid, start_time: 1 }), resource }
+        Key { holder: Holder::Process(Process { pid, start_time: 1 }), resource }
     }
 
     #[test]
@@ -78,7 +106,8 @@ mod tests {
     fn another_incarnation_of_a_pid_is_another_process() {
         let mut claims = Claims::default();
         claims.claim("a", &[key(1, Resource::Cpu)]).unwrap();
-        let later = Key { process: Some(Process { pid: 1, start_time: 2 }), resource: Resource::Cpu };
+        let later =
+            Key { holder: Holder::Process(Process { pid: 1, start_time: 2 }), resource: Resource::Cpu };
         claims.claim("b", &[later]).unwrap();
     }
 }

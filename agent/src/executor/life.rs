@@ -12,7 +12,12 @@ use futures_util::future::{self, FutureExt};
 use tokio::{sync::watch, time::timeout};
 
 use super::{
-    Shared, Tenure, admission::Admitted, claims::Key, guard::Armed, protected, reason_of, recorded::Recorded,
+    Shared, Tenure,
+    admission::Admitted,
+    claims::{Holder, Key},
+    guard::Armed,
+    protected, reason_of,
+    recorded::Recorded,
     report,
 };
 use crate::{
@@ -90,7 +95,7 @@ impl Life<'_> {
 
     fn claim(&self, processes: &[Process], resource: Resource) -> Result<(), Problem> {
         let keys: Vec<_> =
-            processes.iter().map(|process| Key { process: Some(*process), resource }).collect();
+            processes.iter().map(|process| Key { holder: Holder::Process(*process), resource }).collect();
         self.shared.state().claims.claim(&self.order.action_id, &keys)
     }
 

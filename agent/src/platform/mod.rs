@@ -20,6 +20,7 @@ use chaos_kitty_guard::Process;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::host::cgroup::Extent;
+use kubernetes::handle::PodHandle;
 use supervisor::Supervisor;
 
 /// Who offers the targets.
@@ -44,6 +45,8 @@ pub struct Subject {
     pub cgroup: Option<Arc<str>>,
     /// Who runs it. `None`: nobody that this agent talks to.
     pub supervisor: Option<Arc<dyn Supervisor>>,
+    /// The pod that it is.
+    pub pod: Option<Arc<PodHandle>>,
 }
 
 impl Subject {

@@ -20,12 +20,25 @@ const PROCESS: &[Name] = &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Nam
 const SUPERVISED: &[Name] =
     &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Script, Name::Restart, Name::Stop];
 
+/// What can be done to a pod. One that is gone does not come back, its owner makes another: so it is killed, not stopped or
+/// restarted.
+const POD: &[Name] = &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Script, Name::Scale];
+
+/// The actions that a pod takes: whether its processes are of this host, and whether its owner has a number of replicas.
+pub(super) fn of_pod(is_here: bool, has_size: bool) -> impl Iterator<Item = Name> {
+    POD.iter().copied().filter(move |name| match name {
+        Name::Kill => true,
+        Name::Scale => has_size,
+        _ => is_here,
+    })
+}
+
 /// The actions that targets of a platform take.
 pub fn offered(platform_type: &str) -> &'static [Name] {
     match platform_type {
         HostPlatform::TYPE => HOST,
-        // A pod that is gone does not come back: its owner makes another. So it is killed, not stopped or restarted.
-        ProcessPlatform::TYPE | KubernetesPlatform::TYPE => PROCESS,
+        ProcessPlatform::TYPE => PROCESS,
+        KubernetesPlatform::TYPE => POD,
         SystemdPlatform::TYPE | DockerPlatform::TYPE => SUPERVISED,
         _ => &[],
     }
@@ -44,11 +57,7 @@ pub fn kills_through_supervisor(platform_type: &str, kill: &Kill) -> Result<bool
             Err(Problem::invalid("action.kill.tree", "an engine signals the main process only")
                 .hint("leave out one of through_runtime and tree"))
         }
-        KubernetesPlatform::TYPE if kill.through_runtime && kill.tree => {
-            Err(Problem::invalid("action.kill.tree", "a pod is deleted with all that is in it")
-                .hint("leave out one of through_runtime and tree"))
-        }
-        DockerPlatform::TYPE | KubernetesPlatform::TYPE => Ok(kill.through_runtime),
+        DockerPlatform::TYPE => Ok(kill.through_runtime),
         _ if kill.through_runtime => {
             Err(Problem::new(Code::Unsupported, "only a container or pod is run by what could kill it")
                 .hint("leave through_runtime out"))
@@ -100,7 +109,6 @@ mod tests {
         let through = Kill { through_runtime: true, ..Kill::default() };
         let kills = kills_through_supervisor;
         assert_eq!(kills(DockerPlatform::TYPE, &through), Ok(true));
-        assert_eq!(kills(KubernetesPlatform::TYPE, &through), Ok(true));
         assert_eq!(kills(DockerPlatform::TYPE, &Kill::default()), Ok(false));
         assert_eq!(kills(SystemdPlatform::TYPE, &Kill::default()), Ok(true));
         assert_eq!(kills(ProcessPlatform::TYPE, &through).unwrap_err().code, Code::Unsupported);

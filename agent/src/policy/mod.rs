@@ -128,6 +128,7 @@ impl Policy {
             Name::Script,
             Name::Restart,
             Name::Stop,
+            Name::Scale,
         ];
         all.into_iter().filter(|name| self.forbids_action(*name)).collect()
     }
@@ -222,7 +223,8 @@ impl Policy {
             | Kind::Error(_)
             | Kind::Script(_)
             | Kind::Restart(_)
-            | Kind::Stop(_) => Ok(()),
+            | Kind::Stop(_)
+            | Kind::Scale(_) => Ok(()),
         }
     }
 }

@@ -76,6 +76,10 @@ Examples:
   kittyctl unleash stop --target systemd/web-1/nginx.service --duration 30s
   kittyctl unleash stop --group mongo --platform docker --duration 1m --kill";
 
+pub(super) const UNLEASH_SCALE: &str = "\
+Examples:
+  kittyctl unleash scale --group till --platform kubernetes --replicas 1 --duration 1m";
+
 pub(super) const UNLEASH_MEMORY: &str = "\
 Examples:
   kittyctl unleash memory --group nginx --percent 30 --size 256MiB --hold 10s

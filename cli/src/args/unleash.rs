@@ -36,9 +36,13 @@ pub(crate) enum UnleashCommand {
         /// The whole process tree instead of the main process
         #[arg(long)]
         tree: bool,
-        /// Containers: through their engine, so that no restart policy brings them back
+        /// Containers: through their engine, so that no restart policy brings them back. Pods: the API deletes them, for
+        /// KILL without grace
         #[arg(long)]
         through_runtime: bool,
+        /// Pods: the API evicts them, if their disruption budget allows it
+        #[arg(long, conflicts_with_all = ["through_runtime", "signal", "tree"])]
+        evict: bool,
     },
     /// Take memory, make it resident, hold it, give it back
     #[command(after_help = examples::UNLEASH_MEMORY)]
@@ -110,6 +114,17 @@ pub(crate) enum UnleashCommand {
         #[arg(long)]
         kill: bool,
     },
+    /// Have whoever makes a pod keep fewer of them, and as many as before afterwards
+    #[command(after_help = examples::UNLEASH_SCALE)]
+    Scale {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        hold: Hold,
+        /// How many are left
+        #[arg(long)]
+        replicas: u32,
+    },
     /// Run a script on the target, in a cgroup of its own
     #[command(after_help = examples::UNLEASH_SCRIPT)]
     Script {
@@ -174,6 +189,7 @@ impl UnleashCommand {
             | Self::Gc { choice }
             | Self::Restart { choice }
             | Self::Stop { choice, .. }
+            | Self::Scale { choice, .. }
             | Self::Error { choice, .. }
             | Self::Script { choice, .. } => choice,
         }

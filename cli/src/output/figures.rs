@@ -1,8 +1,8 @@
 //! Actions and their results in a few words.
 
 use chaos_kitty::v1::{
-    Action, ActionResult, CpuResult, DelayResult, GcResult, KillResult, MemoryResult, RestartResult,
-    ScriptResult, StopResult, action::Kind, action_result, delay::Mode,
+    Action, ActionResult, CpuResult, DelayResult, GcResult, Kill, KillResult, MemoryResult, RestartResult,
+    ScaleResult, ScriptResult, StopResult, action::Kind, action_result, delay::Mode,
 };
 
 use super::text::{asked, bytes, duration, measured, printable, std};
@@ -20,7 +20,11 @@ pub(crate) fn describe(action: Option<&Action>) -> String {
         Kind::Kill(kill) => {
             let signal = if kill.signal.is_empty() { "TERM" } else { &kill.signal };
             let whom = if kill.tree { " (tree)" } else { "" };
-            let way = if kill.through_runtime { " through its engine" } else { "" };
+            let way = match kill {
+                Kill { evict: true, .. } => return "evict".to_owned(),
+                Kill { through_runtime: true, .. } => " through what runs it",
+                _ => "",
+            };
             format!("kill {}{whom}{way}", printable(signal))
         }
         Kind::Memory(memory) => format!("memory {}{held}", bytes(memory.size_bytes)),
@@ -41,6 +45,7 @@ pub(crate) fn describe(action: Option<&Action>) -> String {
         Kind::Restart(_) => "restart".to_owned(),
         Kind::Stop(stop) if stop.kill => format!("stop by kill{held}"),
         Kind::Stop(_) => format!("stop{held}"),
+        Kind::Scale(scale) => format!("scale down to {}{held}", scale.replicas),
     }
 }
 
@@ -57,6 +62,7 @@ pub(crate) fn figures(result: Option<&ActionResult>) -> String {
         Some(Kind::Script(result)) => script(result),
         Some(Kind::Restart(result)) => restart(result),
         Some(Kind::Stop(result)) => stop(result),
+        Some(Kind::Scale(result)) => scale(result),
         None => String::new(),
     }
 }
@@ -127,11 +133,20 @@ fn stop(result: &StopResult) -> String {
     text
 }
 
+fn scale(result: &ScaleResult) -> String {
+    let ScaleResult { owner, before, during, took, held } = result;
+    let mut text = format!("{} from {before} to {during} in {}", printable(owner), measured(took.as_ref()));
+    if held.is_some() {
+        text.push_str(&format!(", held {}", measured(held.as_ref())));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use chaos_kitty::v1::{AllocateMemory, Delay, Kill, RaiseError, SpinCpu, Stop};
+    use chaos_kitty::v1::{AllocateMemory, Delay, Kill, RaiseError, ScaleDown, SpinCpu, Stop};
 
     use super::*;
 
@@ -146,10 +161,12 @@ mod tests {
             (action(None, Kind::Kill(Kill::default())), "kill TERM"),
             (
                 action(None, Kind::Kill(Kill { through_runtime: true, ..Kill::default() })),
-                "kill TERM through its engine",
+                "kill TERM through what runs it",
             ),
             (action(Some(3), Kind::Stop(Stop::default())), "stop for 3s"),
             (action(Some(3), Kind::Stop(Stop { kill: true })), "stop by kill for 3s"),
+            (action(Some(3), Kind::Scale(ScaleDown { replicas: 1 })), "scale down to 1 for 3s"),
+            (action(None, Kind::Kill(Kill { evict: true, ..Kill::default() })), "evict"),
             (
                 action(Some(9), Kind::Memory(AllocateMemory { size_bytes: 1 << 28 })),
                 "memory 256.0 MiB for 9s",
@@ -183,6 +200,7 @@ mod tests {
             Kind::Script(ScriptResult { output: "a\nb\u{7}\n".into(), ..Default::default() }),
             Kind::Restart(RestartResult::default()),
             Kind::Stop(StopResult::default()),
+            Kind::Scale(ScaleResult::default()),
         ] {
             let text = figures(Some(&ActionResult { kind: Some(kind) }));
             assert!(!text.is_empty() && !text.contains(|c: char| c.is_control()), "{text:?}");

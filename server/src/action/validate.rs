@@ -40,12 +40,12 @@ pub(super) fn action(action: Option<Action>, longest: Duration) -> Result<Action
     let Some(kind) = &action.kind else {
         return Err(Problem::invalid(
             "action",
-            "it is none of delay, kill, memory, cpu, gc, error, script, restart, stop",
+            "it is none of delay, kill, memory, cpu, gc, error, script, restart, stop, scale",
         ));
     };
     match kind {
         Kind::Kill(kill) => drop(Signal::parse("action.kill.signal", &kill.signal)?),
-        Kind::Gc(_) | Kind::Restart(_) | Kind::Stop(_) => {}
+        Kind::Gc(_) | Kind::Restart(_) | Kind::Stop(_) | Kind::Scale(_) => {}
         Kind::Delay(delay) => delays(delay, longest)?,
         Kind::Memory(memory) if memory.size_bytes == 0 => {
             return Err(Problem::invalid("action.memory.size_bytes", "it is 0"));

@@ -115,7 +115,8 @@ impl Experiments {
             entry.take_in(&status);
         }
         let target = presence(&self.port.look(&entry.target));
-        let group_is_back = target == Presence::Gone && {
+        let counts = target == Presence::Gone || entry.method.health == super::method::Health::Complete;
+        let group_is_back = counts && {
             let key = (entry.target.platform_type.clone(), place(&entry.target).to_owned());
             let company = *companies.entry(key).or_insert_with(|| self.port.company(&entry.target));
             company >= entry.company

@@ -25,6 +25,8 @@ pub(super) enum Health {
     Normal,
     /// This life of it is over, and its group is as large as it was.
     Recycled,
+    /// Its group is as large as it was, whether or not with this life of it.
+    Complete,
     /// Its script's health check exits with 0.
     Script,
 }
@@ -91,6 +93,7 @@ impl Method {
             Some(Parameters::Memory(memory)) => Kind::Memory(memory),
             Some(Parameters::Cpu(cpu)) => Kind::Cpu(cpu),
             Some(Parameters::Error(error)) => Kind::Error(error),
+            Some(Parameters::Scale(scale)) => Kind::Scale(scale),
             Some(Parameters::Script(script)) => Kind::Script(RunScript { name: self.name.clone(), ..script }),
             None => self.action.clone(),
         };
@@ -158,6 +161,7 @@ impl Method {
                 | (Parameters::Cpu(_), Kind::Cpu(_))
                 | (Parameters::Error(_), Kind::Error(_))
                 | (Parameters::Script(_), Kind::Script(_))
+                | (Parameters::Scale(_), Kind::Scale(_))
         )
     }
 
@@ -223,6 +227,7 @@ fn own(action: &Kind) -> Option<Parameters> {
         Kind::Cpu(cpu) => Some(Parameters::Cpu(cpu)),
         Kind::Error(error) => Some(Parameters::Error(error)),
         Kind::Script(script) => Some(Parameters::Script(script)),
+        Kind::Scale(scale) => Some(Parameters::Scale(scale)),
         Kind::Gc(_) | Kind::Restart(_) | Kind::Stop(_) => None,
     }
 }

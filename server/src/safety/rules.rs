@@ -18,6 +18,8 @@ pub(super) enum Resource {
     /// The requests that an SDK guards: errors and delayed requests.
     Requests,
     Script,
+    /// How many its owner keeps.
+    Replicas,
 }
 
 impl Resource {
@@ -30,6 +32,7 @@ impl Resource {
             Kind::Cpu(_) => Some(Self::Cpu),
             Kind::Error(_) => Some(Self::Requests),
             Kind::Script(_) => Some(Self::Script),
+            Kind::Scale(_) => Some(Self::Replicas),
             Kind::Kill(_) | Kind::Gc(_) | Kind::Restart(_) => None,
         }
     }
@@ -41,6 +44,7 @@ impl Resource {
             Self::Cpu => "cpu",
             Self::Requests => "guarded requests",
             Self::Script => "script",
+            Self::Replicas => "number of replicas",
         }
     }
 }

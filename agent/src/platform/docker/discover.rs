@@ -203,6 +203,7 @@ impl Watch {
             main: Some(main),
             cgroup: Some(cgroup),
             supervisor: Some(Arc::new(handle)),
+            ..Subject::default()
         }))
     }
 }

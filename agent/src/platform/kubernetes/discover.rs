@@ -1,7 +1,7 @@
 //! Finds the pods that rules name and whose processes are of this host, and keeps them current by a watch.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fs,
     path::Path,
     sync::Arc,
@@ -10,16 +10,19 @@ use std::{
 
 use chaos_kitty::v1;
 use chaos_kitty_guard::Process;
+use clap::ValueEnum as _;
 use futures_util::stream::{BoxStream, StreamExt};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::api::WatchEvent;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     KubernetesPlatform,
-    handle::{Cluster, PodHandle},
+    cluster::{Cluster, Way},
+    handle::PodHandle,
     health,
     rules::{self, Controller, Rule},
+    workload::{Kind, Workload},
 };
 use crate::{
     host::process,
@@ -55,7 +58,7 @@ async fn follow(
     kubeconfig: Option<&Path>,
     publisher: &Publisher,
 ) -> Result<std::convert::Infallible, String> {
-    let cluster = Arc::new(Cluster::connect(kubeconfig).await?);
+    let cluster = Arc::new(Cluster::connect(Way::find(kubeconfig)?).await?);
     let mut watch = Watch::new(owner, rules, cluster.clone());
     loop {
         watch.look_at_all().await?;
@@ -97,7 +100,7 @@ pub(super) struct Watch {
     version: String,
     /// By uid.
     found: BTreeMap<String, Arc<Subject>>,
-    /// By uid, the names of those that match and whose processes are not of this host.
+    /// By uid, the names of those that match, whose processes are not of this host, and that no rule offers anyway.
     elsewhere: BTreeMap<String, String>,
 }
 
@@ -161,26 +164,23 @@ impl Watch {
 
     fn look_at(&mut self, pods: &[Pod]) {
         let ids = pods.iter().filter_map(|pod| health::id(self.matching(pod)?.1));
-        let mains = mains(&ids.map(|id| (id, ())).collect());
+        let mains = mains(&ids.collect());
         for pod in pods {
             self.forget(uid(pod));
             let Some((rule, container)) = self.matching(pod) else { continue };
             let Some(id) = health::id(container) else { continue };
-            match mains.get(id) {
-                Some(Main { process, cgroup }) => {
-                    let subject = self.subject(pod, rule, &container.name, *process, cgroup);
-                    self.found.insert(uid(pod).to_owned(), Arc::new(subject));
-                }
-                None => drop(self.elsewhere.insert(uid(pod).to_owned(), name(pod).to_owned())),
+            let main = mains.get(id);
+            if main.is_none() && !rule.anywhere {
+                self.elsewhere.insert(uid(pod).to_owned(), name(pod).to_owned());
+                continue;
             }
+            let subject = self.subject(pod, rule, &container.name, main);
+            self.found.insert(uid(pod).to_owned(), Arc::new(subject));
         }
     }
 
     /// The rule that a pod matches, and the container that faults land on.
-    fn matching<'a>(
-        &'a self,
-        pod: &'a Pod,
-    ) -> Option<(&'a Rule, &'a k8s_openapi::api::core::v1::ContainerStatus)> {
+    fn matching<'a>(&'a self, pod: &'a Pod) -> Option<(&'a Rule, &'a ContainerStatus)> {
         let none = BTreeMap::new();
         let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
         let rule = rules::rule_of(&self.rules, namespace(pod), labels)?;
@@ -190,31 +190,48 @@ impl Watch {
         Some((rule, health::container(pod, rule.container.as_deref())?))
     }
 
-    fn subject(&self, pod: &Pod, rule: &Rule, container: &str, main: Process, cgroup: &str) -> Subject {
+    fn subject(&self, pod: &Pod, rule: &Rule, container: &str, main: Option<&Main>) -> Subject {
         let (namespace, name) = (namespace(pod).to_owned(), name(pod).to_owned());
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let controller = controller(pod);
-        let top = controller.map_or(name.as_str(), |controller| controller.top(&labels));
-        let known = [("container", container), ("namespace", &namespace), ("pod-uid", uid(pod))];
-        let known: Vec<_> =
-            known.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let top = controller.map(|controller| controller.top(&labels));
+        let group = rule.group.as_deref().or(top.map(|top| top.name)).unwrap_or(&name).to_owned();
+        let workload = top.and_then(|top| {
+            let kind = Kind::from_str(top.kind, false).ok()?;
+            Some(Workload {
+                cluster: self.cluster.clone(),
+                kind,
+                namespace: namespace.clone(),
+                name: top.name.to_owned(),
+            })
+        });
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let known =
+            [("container", container), ("namespace", &namespace), ("node", node), ("pod-uid", uid(pod))];
+        let known = known.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let process = main.map(|main| main.process);
         let target = v1::Target {
             id: format!("kubernetes/{}/{namespace}/{name}", self.owner.agent_id),
-            incarnation: format!("{}:{}", main.pid, main.start_time),
+            // A container that is started again in the same pod is another life of its processes.
+            incarnation: process.map_or_else(
+                || uid(pod).to_owned(),
+                |main| format!("{}:{}:{}", uid(pod), main.pid, main.start_time),
+            ),
             platform_type: KubernetesPlatform::TYPE.to_owned(),
-            aggregation_identifier: rule.group.clone().unwrap_or_else(|| top.to_owned()),
+            aggregation_identifier: group,
             name: name.clone(),
             agent_id: self.owner.agent_id.clone(),
-            host: self.owner.host.clone(),
-            pids: vec![main.pid],
+            host: if main.is_some() { self.owner.host.clone() } else { node.to_owned() },
+            pids: process.iter().map(|main| main.pid).collect(),
             cattle: controller.is_some(),
             health: health::health(pod).into(),
-            actions: support::offered(KubernetesPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+            actions: support::of_pod(main.is_some(), workload.is_some()).map(i32::from).collect(),
             labels: self.owner.labels.clone().into_iter().chain(labels).chain(known).collect(),
         };
         let uid = uid(pod).to_owned();
-        let handle = PodHandle { cluster: self.cluster.clone(), namespace, name, uid, main };
-        Subject { target, main: Some(main), cgroup: Some(cgroup.into()), supervisor: Some(Arc::new(handle)) }
+        let handle = PodHandle { cluster: self.cluster.clone(), namespace, name, uid, workload };
+        let cgroup = main.map(|main| main.cgroup.as_str().into());
+        Subject { target, main: process, cgroup, pod: Some(Arc::new(handle)), ..Subject::default() }
     }
 }
 
@@ -244,7 +261,7 @@ struct Main {
 
 /// The main processes of those of these containers that are of this host: in each one's cgroup, the process that
 /// started first. The API tells no pids.
-fn mains(ids: &HashMap<&str, ()>) -> HashMap<String, Main> {
+fn mains(ids: &HashSet<&str>) -> HashMap<String, Main> {
     let mut mains: HashMap<String, Main> = HashMap::new();
     if ids.is_empty() {
         return mains;
@@ -253,7 +270,7 @@ fn mains(ids: &HashMap<&str, ()>) -> HashMap<String, Main> {
         // Before its cgroup is looked at: if that is the container's, so is the process.
         let Some(process) = Process::now(pid) else { continue };
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { continue };
-        let Some((id, cgroup)) = member(&text, |id| ids.contains_key(id)) else { continue };
+        let Some((id, cgroup)) = member(&text, |id| ids.contains(id)) else { continue };
         let started = |process: &Process| (process.start_time, process.pid);
         if mains.get(id).is_none_or(|main| started(&process) < started(&main.process)) {
             mains.insert(id.to_owned(), Main { process, cgroup: cgroup.to_owned() });

@@ -1,14 +1,17 @@
 //! The pods of this agent's node as targets, over the Kubernetes API.
 
+mod cluster;
 mod discover;
-mod handle;
+pub mod handle;
 mod health;
+pub(crate) mod restore;
 pub mod rules;
+pub mod workload;
 
 use std::{path::PathBuf, sync::Arc};
 
 use super::{Owner, Platform, Publisher};
-use handle::Cluster;
+use cluster::{Cluster, Way};
 use rules::Rule;
 
 /// Offers the pods of a cluster that match a rule and whose processes are of this host.
@@ -31,7 +34,7 @@ impl KubernetesPlatform {
     /// # Errors
     /// Why its pods can not be seen.
     pub async fn probe(&self) -> Result<String, String> {
-        let cluster = Arc::new(Cluster::connect(self.kubeconfig.as_deref()).await?);
+        let cluster = Arc::new(Cluster::connect(Way::find(self.kubeconfig.as_deref())?).await?);
         let version = cluster.version().await?;
         let mut watch = discover::Watch::new(self.owner.clone(), self.rules.clone(), cluster);
         watch.look_at_all().await?;

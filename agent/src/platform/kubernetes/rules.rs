@@ -25,12 +25,15 @@ pub struct RuleSettings {
     pub container: Option<String>,
     /// The group of the targets. Default: the name of their top owner.
     pub group: Option<String>,
+    /// Pods of other nodes too: to them is done what the API does. One agent of a cluster is told this.
+    #[serde(default)]
+    pub anywhere: bool,
 }
 
 impl RuleSettings {
     /// The rule of `--kubernetes NAMESPACE`.
     pub fn named(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned(), label: None, container: None, group: None }
+        Self { namespace: namespace.to_owned(), label: None, container: None, group: None, anywhere: false }
     }
 }
 
@@ -41,6 +44,7 @@ pub struct Rule {
     label: Option<(String, Option<String>)>,
     pub(super) container: Option<String>,
     pub(super) group: Option<String>,
+    pub(super) anywhere: bool,
 }
 
 /// Makes rules of their settings.
@@ -60,7 +64,7 @@ pub fn compile(settings: &[RuleSettings]) -> Result<Vec<Rule>, Vec<Problem>> {
 
 impl Rule {
     fn new(settings: &RuleSettings) -> Result<Self, String> {
-        let RuleSettings { namespace, label, container, group } = settings;
+        let RuleSettings { namespace, label, container, group, anywhere } = settings;
         let label = label.as_deref().map(|label| match label.split_once('=') {
             Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
             None => (label.to_owned(), None),
@@ -68,7 +72,13 @@ impl Rule {
         if label.as_ref().is_some_and(|(key, _)| key.is_empty()) {
             return Err("label: it must be KEY or KEY=VALUE".to_owned());
         }
-        Ok(Self { namespace: namespace.parse()?, label, container: container.clone(), group: group.clone() })
+        Ok(Self {
+            namespace: namespace.parse()?,
+            label,
+            container: container.clone(),
+            group: group.clone(),
+            anywhere: *anywhere,
+        })
     }
 
     fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
@@ -104,12 +114,15 @@ impl<'a> Controller<'a> {
         OF_JOBS.contains(&self.kind)
     }
 
-    /// The top owner's name. A Deployment names its ReplicaSets `NAME-HASH` and puts the hash into a label of their
-    /// pods, so that no right to read ReplicaSets is needed.
-    pub(super) fn top(self, labels: &BTreeMap<String, String>) -> &'a str {
+    /// The top owner. A Deployment names its ReplicaSets `NAME-HASH` and puts the hash into a label of their pods, so
+    /// that no right to read ReplicaSets is needed.
+    pub(super) fn top(self, labels: &BTreeMap<String, String>) -> Self {
         let hash = labels.get("pod-template-hash").filter(|_| self.kind == "ReplicaSet");
         let deployment = hash.and_then(|hash| self.name.strip_suffix(hash.as_str())?.strip_suffix('-'));
-        deployment.filter(|name| !name.is_empty()).unwrap_or(self.name)
+        match deployment.filter(|name| !name.is_empty()) {
+            Some(name) => Self { kind: "Deployment", name },
+            None => self,
+        }
     }
 }
 
@@ -140,7 +153,8 @@ mod tests {
 
     #[test]
     fn the_group_of_a_deployments_pod_is_the_deployment_and_not_its_present_replica_set() {
-        let top = |kind, name, of: &[(&str, &str)]| Controller { kind, name }.top(&labels(of)).to_owned();
+        let top =
+            |kind, name, of: &[(&str, &str)]| Controller { kind, name }.top(&labels(of)).name.to_owned();
         let hash = [("pod-template-hash", "67d549b976")];
         assert_eq!(top("ReplicaSet", "ngnix-67d549b976", &hash), "ngnix");
         assert_eq!(top("ReplicaSet", "own", &[]), "own", "one that no Deployment made");

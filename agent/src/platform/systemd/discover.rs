@@ -213,6 +213,7 @@ fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service
         main: Some(main),
         cgroup: Some(cgroup.into()),
         supervisor: Some(Arc::new(handle)),
+        ..Subject::default()
     })
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chaos_kitty::v1::{
-    Action, AllocateMemory, Delay, Kill, RaiseError, Restart, RunScript, Selector, SpinCpu, Stop, TriggerGc,
-    UnleashRequest, action::Kind, delay::Mode, unleash_request,
+    Action, AllocateMemory, Delay, Kill, RaiseError, Restart, RunScript, ScaleDown, Selector, SpinCpu, Stop,
+    TriggerGc, UnleashRequest, action::Kind, delay::Mode, unleash_request,
 };
 
 use crate::args::{Choice, UnleashCommand};
@@ -40,8 +40,8 @@ fn parts(command: UnleashCommand) -> (Choice, Option<Duration>, Kind) {
             let delay = Delay { mode: mode.into(), per_request: per_request.map(Into::into) };
             (choice, Some(hold.duration), Kind::Delay(delay))
         }
-        UnleashCommand::Kill { choice, signal, tree, through_runtime } => {
-            let kill = Kill { signal: signal.unwrap_or_default(), tree, through_runtime };
+        UnleashCommand::Kill { choice, signal, tree, through_runtime, evict } => {
+            let kill = Kill { signal: signal.unwrap_or_default(), tree, through_runtime, evict };
             (choice, None, Kind::Kill(kill))
         }
         UnleashCommand::Memory { choice, hold, size } => {
@@ -55,6 +55,9 @@ fn parts(command: UnleashCommand) -> (Choice, Option<Duration>, Kind) {
         UnleashCommand::Restart { choice } => (choice, None, Kind::Restart(Restart {})),
         UnleashCommand::Stop { choice, hold, kill } => {
             (choice, Some(hold.duration), Kind::Stop(Stop { kill }))
+        }
+        UnleashCommand::Scale { choice, hold, replicas } => {
+            (choice, Some(hold.duration), Kind::Scale(ScaleDown { replicas }))
         }
         UnleashCommand::Error { choice, hold, message, probability, times, point } => {
             let error = RaiseError {

@@ -1,7 +1,7 @@
 //! The built-in methods.
 
 use chaos_kitty::v1::{
-    AllocateMemory, Delay, Kill, RaiseError, Restart, SpinCpu, Stop, TriggerGc, action::Kind,
+    AllocateMemory, Delay, Kill, RaiseError, Restart, ScaleDown, SpinCpu, Stop, TriggerGc, action::Kind,
     experiment_type::Name as Type,
 };
 
@@ -44,6 +44,8 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     built_in("stopContainer",  Type::State,    DOCKER,    Health::Recycled,   false, stop,   "The Engine stops the container, and starts it again at the end"),
     built_in("killContainer",  Type::State,    DOCKER,    Health::Recycled, false, stop_by_kill, "The Engine kills the container, and starts it again at the end"),
     built_in("deletePod",      Type::State,    KUBERNETES, Health::Recycled, true, delete, "The pod is deleted through the API without grace; with the signal TERM, with its own"),
+    built_in("evictPod",       Type::State,    KUBERNETES, Health::Recycled, true, evict,  "The pod is evicted through the API, if its disruption budget allows it"),
+    built_in("scaleDown",      Type::State,    KUBERNETES, Health::Complete, true, scale,  "The pod's Deployment or StatefulSet keeps one replica, and as many as before at the end"),
     built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
 ];
 
@@ -71,6 +73,12 @@ fn kill() -> Kind {
 }
 fn delete() -> Kind {
     Kind::Kill(Kill { signal: "KILL".to_owned(), through_runtime: true, ..Kill::default() })
+}
+fn evict() -> Kind {
+    Kind::Kill(Kill { evict: true, ..Kill::default() })
+}
+fn scale() -> Kind {
+    Kind::Scale(ScaleDown { replicas: 1 })
 }
 fn restart() -> Kind {
     Kind::Restart(Restart {})

@@ -1,0 +1,144 @@
+//! Whoever makes the target, a pod, keeps fewer of them; the undo gives it back at least as many as it had.
+
+use std::{sync::Arc, time::Duration};
+
+use chaos_kitty::{
+    Code, Problem,
+    v1::{self, ScaleResult, action_result, evidence::Phase},
+};
+use chaos_kitty_guard::{clock::boot_time, message::Reverted};
+use futures_util::future::FutureExt;
+
+use super::{Arm, Fault, Prepared, Resource, Step, evidence, out_of_order, unsupported};
+use crate::platform::{
+    Subject,
+    kubernetes::{
+        handle::PodHandle,
+        workload::{Size, Workload},
+    },
+};
+
+/// How long it is looked whether the pods that are too many are gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pause between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// See the module.
+pub(super) struct Scale {
+    pod: Arc<PodHandle>,
+    replicas: u32,
+    before: Option<Size>,
+    in_force: Duration,
+    figures: ScaleResult,
+}
+
+impl Scale {
+    pub(super) fn new(order: v1::ScaleDown, subject: &Subject) -> Result<Self, Problem> {
+        let pod = subject.pod.clone().filter(|pod| pod.workload().is_some());
+        let pod = pod.ok_or_else(|| {
+            unsupported(subject, "a scale-down")
+                .hint("only a Deployment, StatefulSet or ReplicaSet has a number of replicas")
+        })?;
+        let figures = ScaleResult::default();
+        Ok(Self { pod, replicas: order.replicas, before: None, in_force: Duration::ZERO, figures })
+    }
+
+    fn workload(&self) -> Result<&Workload, Problem> {
+        self.pod.workload().ok_or_else(out_of_order)
+    }
+
+    async fn look_before(&mut self) -> Result<Prepared, Problem> {
+        let workload = self.workload()?;
+        let size = workload.size().await?;
+        if size.wanted <= self.replicas {
+            let what = format!("{workload} has {} replicas: there is nothing to take", size.wanted);
+            return Err(Problem::new(Code::AlreadyInState, what).hint("ask for fewer replicas than it has"));
+        }
+        let undos = vec![workload.undo(&size)?];
+        let seen = vec![evidence(Phase::Before, "replicas", &size)];
+        self.figures =
+            ScaleResult { owner: workload.to_string(), before: size.wanted, ..ScaleResult::default() };
+        self.before = Some(size);
+        Ok(Prepared { undos, evidence: seen, ..Prepared::default() })
+    }
+
+    async fn scale(&mut self) -> Result<Duration, Problem> {
+        let before = self.before.as_ref().ok_or_else(out_of_order)?;
+        self.workload()?.set(before, self.replicas).await?;
+        self.in_force = boot_time();
+        Ok(self.in_force)
+    }
+
+    async fn shrunk(&mut self) -> Result<Vec<v1::Evidence>, Problem> {
+        let until = boot_time() + PATIENCE;
+        loop {
+            let size = self.workload()?.size().await?;
+            if size.present <= self.replicas {
+                self.figures.during = size.present;
+                self.figures.took = Some(boot_time().saturating_sub(self.in_force).into());
+                return Ok(vec![evidence(Phase::During, "replicas", size)]);
+            }
+            if size.wanted > self.replicas {
+                let what = format!("it was scaled to {}, and has {size}", self.replicas);
+                return Err(
+                    Problem::new(Code::BrokeOff, what).hint("something else scales it, e.g. an autoscaler")
+                );
+            }
+            if boot_time() > until {
+                let what =
+                    format!("it was scaled to {}, and after {PATIENCE:?} it has {size}", self.replicas);
+                return Err(Problem::new(Code::BrokeOff, what).hint("look whether its controller runs"));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    /// That it is to have as many again is what is put back here: how soon they are there is its controller's.
+    async fn restored(&mut self, reverted: &Reverted) -> Result<Vec<v1::Evidence>, Problem> {
+        self.figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
+        let before = self.before.as_ref().ok_or_else(out_of_order)?;
+        let workload = self.workload()?;
+        let size = match workload.size().await {
+            Err(problem) if problem.code == Code::TargetGone => {
+                return Ok(vec![evidence(Phase::After, "replicas", "it is gone")]);
+            }
+            size => size?,
+        };
+        if size.uid == before.uid && size.wanted < before.wanted {
+            let what = format!("{workload} had {} replicas and has {size}", before.wanted);
+            return Err(Problem::new(Code::Stuck, what).hint(format!("run: {}", workload.undo(before)?)));
+        }
+        Ok(vec![evidence(Phase::After, "replicas", size)])
+    }
+}
+
+impl Fault for Scale {
+    fn resource(&self) -> Option<Resource> {
+        Some(Resource::Replicas)
+    }
+
+    fn ends_its_target(&self) -> bool {
+        true
+    }
+
+    fn prepare(&mut self) -> Step<'_, Prepared> {
+        self.look_before().boxed()
+    }
+
+    fn inject<'a>(&'a mut self, _: &'a dyn Arm) -> Step<'a, Duration> {
+        self.scale().boxed()
+    }
+
+    fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
+        self.shrunk().boxed()
+    }
+
+    fn figures(&self) -> Option<action_result::Kind> {
+        self.figures.took.is_some().then(|| action_result::Kind::Scale(self.figures.clone()))
+    }
+
+    fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
+        self.restored(reverted).boxed()
+    }
+}
