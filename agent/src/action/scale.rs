@@ -18,8 +18,12 @@ use crate::platform::{
     },
 };
 
-/// How long it is looked whether the pods that are too many are gone.
+/// How long it is waited until all pods that are too many are gone: longer than what a pod has of its own to end in
+/// order. After that it is enough that some are: a StatefulSet ends one after the other.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a look may take while the API server does not answer.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// Pause between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -29,7 +33,8 @@ pub(super) struct Scale {
     pod: Arc<PodHandle>,
     replicas: u32,
     before: Option<Size>,
-    in_force: Duration,
+    /// When it was ordered.
+    ordered: Duration,
     figures: ScaleResult,
 }
 
@@ -41,7 +46,7 @@ impl Scale {
                 .hint("only a Deployment, StatefulSet or ReplicaSet has a number of replicas")
         })?;
         let figures = ScaleResult::default();
-        Ok(Self { pod, replicas: order.replicas, before: None, in_force: Duration::ZERO, figures })
+        Ok(Self { pod, replicas: order.replicas, before: None, ordered: Duration::ZERO, figures })
     }
 
     fn workload(&self) -> Result<&Workload, Problem> {
@@ -65,41 +70,59 @@ impl Scale {
 
     async fn scale(&mut self) -> Result<Duration, Problem> {
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
+        self.ordered = boot_time();
         self.workload()?.set(before, self.replicas).await?;
-        self.in_force = boot_time();
-        Ok(self.in_force)
+        self.shrink(before.present).await?;
+        let now = boot_time();
+        self.figures.took = Some(now.saturating_sub(self.ordered).into());
+        Ok(now)
+    }
+
+    /// How large it is. An API server that does not answer may be back soon.
+    async fn size(&self, until: Duration) -> Result<Size, Problem> {
+        loop {
+            match self.workload()?.size().await {
+                Err(problem) if problem.code == Code::NoAnswer && boot_time() < until => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn shrink(&self, before: u32) -> Result<(), Problem> {
+        let until = boot_time() + PATIENCE;
+        loop {
+            let size = self.size(until).await?;
+            let is_late = boot_time() > until;
+            if size.present <= self.replicas || is_late && size.present < before {
+                return Ok(());
+            }
+            let hint = match size.wanted > self.replicas {
+                true => "something else scales it, e.g. an autoscaler",
+                false if is_late => "look whether its controller runs",
+                false => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+            };
+            let what = format!("it was scaled to {}, and has {size}", self.replicas);
+            return Err(Problem::new(Code::BrokeOff, what).hint(hint));
+        }
     }
 
     async fn shrunk(&mut self) -> Result<Vec<v1::Evidence>, Problem> {
-        let until = boot_time() + PATIENCE;
-        loop {
-            let size = self.workload()?.size().await?;
-            if size.present <= self.replicas {
-                self.figures.during = size.present;
-                self.figures.took = Some(boot_time().saturating_sub(self.in_force).into());
-                return Ok(vec![evidence(Phase::During, "replicas", size)]);
-            }
-            if size.wanted > self.replicas {
-                let what = format!("it was scaled to {}, and has {size}", self.replicas);
-                return Err(
-                    Problem::new(Code::BrokeOff, what).hint("something else scales it, e.g. an autoscaler")
-                );
-            }
-            if boot_time() > until {
-                let what =
-                    format!("it was scaled to {}, and after {PATIENCE:?} it has {size}", self.replicas);
-                return Err(Problem::new(Code::BrokeOff, what).hint("look whether its controller runs"));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        let size = self.size(boot_time() + LOOK).await?;
+        self.figures.during = size.present;
+        Ok(vec![evidence(Phase::During, "replicas", size)])
     }
 
     /// That it is to have as many again is what is put back here: how soon they are there is its controller's.
     async fn restored(&mut self, reverted: &Reverted) -> Result<Vec<v1::Evidence>, Problem> {
-        self.figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
+        self.figures.held = Some(reverted.at.saturating_sub(self.ordered).into());
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
         let workload = self.workload()?;
-        let size = match workload.size().await {
+        let size = match self.size(boot_time() + LOOK).await {
             Err(problem) if problem.code == Code::TargetGone => {
                 return Ok(vec![evidence(Phase::After, "replicas", "it is gone")]);
             }

@@ -281,8 +281,13 @@ fn can_take(target: &Target, action: &Action) -> Result<(), Problem> {
     }
     let can: Vec<_> = target.actions().map(Name::word).collect();
     let asked = name.word();
-    let message = format!("{} ({}) can not take {asked}", target.name, target.platform_type);
+    let mut message = format!("{} ({}) can not take {asked}", target.name, target.platform_type);
+    let is_elsewhere = target.platform_type == "KubernetesPlatform" && target.pids.is_empty();
+    if is_elsewhere {
+        message.push_str(&format!(": the agent that offers it is not on its node, {}", target.host));
+    }
     let hint = match (name, can.is_empty()) {
+        _ if is_elsewhere => format!("run an agent on that node; without one it takes {}", can.join(", ")),
         (Name::Error | Name::Gc, _) => {
             format!("it takes {}; with the worker SDK a service takes {asked} itself", can.join(", "))
         }

@@ -169,12 +169,20 @@ fn broken(address: &str, error: &kube::Error) -> String {
         }
         _ => "look whether the API server runs, and into its log",
     };
-    format!("{address}: {error}: {hint}")
+    format!("{address}: {}: {hint}", said(error))
+}
+
+/// What the API server says, without the whole of its answer.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 /// What the API server answered, as a problem.
 fn refused(what: &str, address: &str, error: &kube::Error) -> Problem {
-    let message = format!("{what}: {error}");
+    let message = format!("{what}: {}", said(error));
     match error {
         kube::Error::Api(status) if status.code == 404 => Problem::new(Code::TargetGone, message),
         kube::Error::Api(status) if status.code == 409 => {
