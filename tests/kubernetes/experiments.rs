@@ -26,6 +26,13 @@ fn document() -> Value {
     })
 }
 
+/// A small node takes its time to start pods.
+fn patient_scale_down() -> Value {
+    let mut document = suite("till", "scaleDown");
+    document["methodParameters"] = json!({"scaleDown": {"selfHealingRetries": 90}});
+    document
+}
+
 fn all_finished(experiments: &[Value]) {
     for experiment in experiments {
         assert_eq!(experiment["experimentState"], "FINISHED", "{experiment}");
@@ -80,7 +87,7 @@ async fn a_scale_down_is_put_back_though_the_server_is_killed_meanwhile() {
         bed.workload(kind, "till", 3);
         let _agent = bed.agent().await;
         bed.group("till", 3).await;
-        bed.build(&suite("till", "scaleDown")).await;
+        bed.build(&patient_scale_down()).await;
         bed.has(workload, "1").await;
         bed.group("till", 1).await;
         bed.server.process.kill();
@@ -123,7 +130,9 @@ async fn is_made_anew(bed: &Bed, group: &str) {
         targets.into_iter().map(|target| target.labels["pod-uid"].clone()).collect()
     };
     let before = uids().await;
-    let built = bed.build(&suite(group, "deletePod")).await;
+    let mut document = suite(group, "deletePod");
+    document["methodParameters"] = json!({"deletePod": {"minimumDuration": "1s", "maximumDuration": "90s"}});
+    let built = bed.build(&document).await;
     let over = bed.over().await;
     let mine = over.iter().find(|one| one["id"] == built[0]["id"]).unwrap();
     assert_eq!(
@@ -135,14 +144,12 @@ async fn is_made_anew(bed: &Bed, group: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_experiment_outlives_an_api_server_that_is_away_when_its_fault_ends() {
+async fn an_experiment_goes_on_when_the_api_server_is_away_as_its_fault_ends() {
     let bed = Bed::new().await;
     bed.workload("Deployment", "till", 3);
     let _agent = bed.agent().await;
     bed.group("till", 3).await;
-    let mut document = suite("till", "scaleDown");
-    document["methodParameters"] = json!({"scaleDown": {"selfHealingRetries": 60}});
-    let built = bed.build(&document).await;
+    let built = bed.build(&patient_scale_down()).await;
     let (id, address) = (built[0]["id"].as_str().unwrap(), bed.server.tcp().await);
     let is_in = async |wanted: &str| {
         eventually(&format!("the experiment is {wanted}"), async || {

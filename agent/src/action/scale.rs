@@ -71,7 +71,7 @@ impl Scale {
     async fn scale(&mut self) -> Result<Duration, Problem> {
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
         self.ordered = boot_time();
-        self.workload()?.set(before, self.replicas).await?;
+        self.workload()?.shrink(before, self.replicas).await?;
         self.shrink(before.present).await?;
         let now = boot_time();
         self.figures.took = Some(now.saturating_sub(self.ordered).into());

@@ -16,6 +16,9 @@ use serde_json::json;
 
 use super::{cluster::Cluster, restore};
 
+/// How often it is tried to change what somebody else changes at the same moment.
+const TRIES: usize = 20;
+
 /// The kinds of which replicas can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "PascalCase")]
@@ -68,11 +71,28 @@ impl Workload {
         self.cluster.asked(&what, api.get_scale(&self.name)).await.map(Size::of)
     }
 
-    /// Gives it another number of replicas, if it has not been changed since it was looked at.
+    /// Gives it fewer replicas, if it still is to have as many as it was seen to have. What else changes, its status
+    /// does all the time, is no matter.
     ///
     /// # Errors
-    /// [`Code::Recycled`]: it has.
-    pub async fn set(&self, seen: &Size, replicas: u32) -> Result<(), Problem> {
+    /// [`Code::Recycled`]: somebody else scaled it, or it is another one.
+    pub async fn shrink(&self, seen: &Size, replicas: u32) -> Result<(), Problem> {
+        for _ in 0..TRIES {
+            let now = self.size().await?;
+            if (&now.uid, now.wanted) != (&seen.uid, seen.wanted) {
+                break;
+            }
+            match self.set(&now, replicas).await {
+                Err(problem) if problem.code == Code::Recycled => {}
+                done => return done,
+            }
+        }
+        let what = format!("{self} was changed by somebody else while it was to be scaled");
+        Err(Problem::new(Code::Recycled, what).hint("look at the targets again, and choose anew"))
+    }
+
+    /// Gives it another number of replicas, if nothing about it has changed since it was looked at.
+    async fn set(&self, seen: &Size, replicas: u32) -> Result<(), Problem> {
         let api = self.api();
         let patch = Patch::Merge(
             json!({"metadata": {"resourceVersion": seen.version}, "spec": {"replicas": replicas}}),
