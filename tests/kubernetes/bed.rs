@@ -12,17 +12,9 @@ use chaos_kitty_tests::{Agent, Finished, Sandbox, Server, eventually, http};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Times of experiments: a fault is held for five seconds, everything else waits for moments only.
-pub(crate) const FLAGS: [&str; 8] = [
-    "--experiment-tick",
-    "100ms",
-    "--experiment-maximum",
-    "5s",
-    "--self-healing-interval",
-    "1s",
-    "--finalization",
-    "100ms",
-];
+/// Times of experiments, besides the longest of a fault: everything waits for moments only.
+const FLAGS: [&str; 6] =
+    ["--experiment-tick", "100ms", "--self-healing-interval", "1s", "--finalization", "100ms"];
 
 /// Ends at once when it is asked to.
 const POLITE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"];
@@ -38,14 +30,20 @@ pub(crate) struct Bed {
     pub(crate) namespace: String,
     pub(crate) server: Server,
     pub(crate) sandbox: Sandbox,
+    maximum: &'static str,
 }
 
 impl Bed {
     pub(crate) async fn new() -> Self {
+        Self::whose_faults_last("5s").await
+    }
+
+    /// The same, whose experiments hold their faults that long.
+    pub(crate) async fn whose_faults_last(maximum: &'static str) -> Self {
         let sandbox = Sandbox::new();
-        let server = sandbox.server(&FLAGS).await;
+        let server = server(&sandbox, maximum).await;
         let namespace = format!("kitty-{}", &Uuid::new_v4().simple().to_string()[..12]);
-        let bed = Self { namespace, server, sandbox };
+        let bed = Self { namespace, server, sandbox, maximum };
         bed.must(&["create", "namespace", &bed.namespace]);
         eventually("the namespace has an account", async || {
             (bed.kubectl(&["get", "serviceaccount", "default"]).code == 0).then_some(())
@@ -152,7 +150,7 @@ impl Bed {
 
     /// Starts the server again, in the place of one that is gone.
     pub(crate) async fn restart_server(&mut self) {
-        self.server = self.sandbox.server(&FLAGS).await;
+        self.server = server(&self.sandbox, self.maximum).await;
     }
 
     /// Waits until as many targets of this group are well as there should be, and gives them.
@@ -232,6 +230,10 @@ impl Drop for Bed {
         self.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"]);
         self.kubectl(&["delete", "pods", "--all", "--grace-period", "0", "--force"]);
     }
+}
+
+async fn server(sandbox: &Sandbox, maximum: &str) -> Server {
+    sandbox.server(&[&FLAGS[..], &["--experiment-maximum", maximum]].concat()).await
 }
 
 fn text(path: &Path) -> String {

@@ -41,7 +41,8 @@ fn all_finished(experiments: &[Value]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_of_the_manual_finishes_on_pods_and_leaves_one_of_each_group_alone() {
-    let bed = Bed::new().await;
+    // Long enough for the node to start a container again, whatever else it does.
+    let bed = Bed::whose_faults_last("20s").await;
     bed.workload("Deployment", "ngnix", 3);
     // It is adopted: a pod with a name that somebody chose, and that is made anew by its owner.
     bed.pod("mongo-qw93ut", "mongo");

@@ -27,6 +27,8 @@ pub(super) fn run(threads: usize, load: f64) -> io::Result<ExitCode> {
     let Some(release) = released::wait()? else { return Ok(ExitCode::SUCCESS) };
     // Now that it is in the target's cpuset.
     let allowed = sched_getaffinity(None)?;
+    // The target pays for that too: what was used to get here is part of the share.
+    let begun = time_of(ClockId::ProcessCPUTime) / u32::try_from(threads.max(1)).unwrap_or(u32::MAX);
     let cores: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect();
     for index in 0..threads {
         let core = cores[index % cores.len().max(1)];
@@ -35,26 +37,26 @@ pub(super) fn run(threads: usize, load: f64) -> io::Result<ExitCode> {
             let mut only = CpuSet::new();
             only.set(core);
             let _ = sched_setaffinity(None, &only);
-            burn(index, load / 100.0, release);
+            burn(index, load / 100.0, begun, release);
         })?;
     }
     released::pipe_ended(release.start + release.hold + GRACE);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Until the process ends.
-fn burn(index: usize, share: f64, release: Release) {
-    let before = cpu_time();
+/// Until the process ends. `begun`: processor time that counts, besides what is burnt here.
+fn burn(index: usize, share: f64, begun: Duration, release: Release) {
+    let before = time_of(ClockId::ThreadCPUTime);
     let mut pace = Pace { share, forgiven: Duration::ZERO };
     let mut iterations = 0;
     loop {
         let elapsed = boot_time().saturating_sub(release.start);
-        let used = cpu_time().saturating_sub(before);
+        let used = time_of(ClockId::ThreadCPUTime).saturating_sub(before);
         let slot = Slot { cpu_nanos: u64::try_from(used.as_nanos()).unwrap_or(u64::MAX), iterations };
         if board::write(io::stdout(), index, slot).is_err() {
             return;
         }
-        match pace.rest(elapsed, used) {
+        match pace.rest(elapsed, begun + used) {
             Duration::ZERO => iterations += spin(),
             rest => thread::sleep(rest),
         }
@@ -84,9 +86,9 @@ impl Pace {
     }
 }
 
-/// The processor time of this thread.
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
+/// The processor time of this thread or process.
+fn time_of(clock: ClockId) -> Duration {
+    let now = clock_gettime(clock);
     Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
