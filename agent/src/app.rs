@@ -160,7 +160,7 @@ fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
         platforms.add(DockerPlatform::new(owner.clone(), containers, config.args.docker_socket()));
     }
     if !pods.is_empty() {
-        platforms.add(KubernetesPlatform::new(owner, pods, config.args.kubeconfig.clone()));
+        platforms.add(KubernetesPlatform::new(owner, pods, config.args.cluster()));
     }
     Ok(platforms)
 }

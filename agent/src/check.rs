@@ -164,7 +164,7 @@ fn services(config: &Config) -> Result<String, String> {
 /// What the Kubernetes API answers.
 fn pods(config: &Config) -> Result<String, String> {
     let rules = kubernetes::rules::compile(&config.pods).map_err(joined)?;
-    answered(KubernetesPlatform::new(nobody(), rules, config.args.kubeconfig.clone()).probe())
+    answered(KubernetesPlatform::new(nobody(), rules, config.args.cluster()).probe())
 }
 
 /// What Docker answers.

@@ -94,7 +94,10 @@ pub(crate) struct Args {
     kubernetes: Vec<String>,
     /// How the cluster is reached. Default: $KUBECONFIG, else ~/.kube/config, else the cluster that this runs in
     #[arg(long, value_name = "FILE", global = true)]
-    pub(crate) kubeconfig: Option<PathBuf>,
+    kubeconfig: Option<PathBuf>,
+    /// The name of this host's node: only its pods are watched, which spares the API server of a large cluster
+    #[arg(long, value_name = "NAME", global = true)]
+    kubernetes_node: Option<String>,
     /// Offer the host itself as a target
     #[arg(long, global = true)]
     pub(crate) host_target: bool,
@@ -251,6 +254,11 @@ impl Args {
     pub(crate) fn docker_socket(&self) -> PathBuf {
         let named = || env::var("DOCKER_HOST").ok()?.strip_prefix("unix://").map(PathBuf::from);
         self.docker_socket.clone().or_else(named).unwrap_or_else(|| DOCKER_SOCKET.into())
+    }
+
+    /// Which cluster, and how much of it.
+    pub(crate) fn cluster(&self) -> kubernetes::Settings {
+        kubernetes::Settings { kubeconfig: self.kubeconfig.clone(), node: self.kubernetes_node.clone() }
     }
 
     /// The state folder.

@@ -135,7 +135,8 @@ impl Bed {
     /// An agent on the node, with the account of the manifests, that offers all pods.
     pub(crate) async fn agent(&self) -> Agent {
         let flags = self.agent_flags("");
-        let flags: Vec<_> = flags.iter().map(String::as_str).collect();
+        let flags: Vec<_> =
+            flags.iter().map(String::as_str).chain(["--kubernetes-node", "kitty-node"]).collect();
         self.sandbox.agent(&self.server, "node-1", &flags).await
     }
 

@@ -81,7 +81,8 @@ fn delay(result: &DelayResult) -> String {
 fn kill(result: &KillResult) -> String {
     let pids: Vec<String> = result.pids.iter().map(u32::to_string).collect();
     let end = if result.ended { "it ended" } else { "it goes on" };
-    format!("{} to {}, {end}", printable(&result.signal), pids.join(" "))
+    let to = if pids.is_empty() { String::new() } else { format!(" to {}", pids.join(" ")) };
+    format!("{}{to}, {end}", printable(&result.signal))
 }
 
 fn memory(result: &MemoryResult) -> String {

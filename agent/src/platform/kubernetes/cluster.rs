@@ -17,6 +17,8 @@ use kube::{
 use serde_json::json;
 use tokio::time::timeout;
 
+use super::Settings;
+
 /// Longest wait for an answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -90,6 +92,8 @@ pub(super) struct Cluster {
     pub(super) client: Client,
     pub(super) way: Way,
     address: String,
+    /// Selects the pods of one node; `None`: all.
+    fields: Option<String>,
 }
 
 impl fmt::Debug for Cluster {
@@ -103,14 +107,20 @@ impl Cluster {
     ///
     /// # Errors
     /// Why not, and what to do.
-    pub(super) async fn connect(way: Way) -> Result<Self, String> {
+    pub(super) async fn connect(settings: &Settings) -> Result<Self, String> {
+        let fields = settings.node.as_ref().map(|node| format!("spec.nodeName={node}"));
+        Ok(Self { fields, ..Self::by(Way::find(settings.kubeconfig.as_deref())?).await? })
+    }
+
+    /// The same, of a way that is known.
+    pub(super) async fn by(way: Way) -> Result<Self, String> {
         let unusable = |error: &dyn fmt::Display| format!("{}: {error}", way.arguments()[1]);
         let config = Config::from_custom_kubeconfig(way.read()?, &KubeConfigOptions::default()).await;
         let mut config = config.map_err(|error| unusable(&error))?;
         config.connect_timeout = Some(PATIENCE);
         let address = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|error| unusable(&error))?;
-        Ok(Self { client, way, address })
+        Ok(Self { client, way, address, fields: None })
     }
 
     /// What it is, e.g. "v1.20.2".
@@ -122,7 +132,8 @@ impl Cluster {
     /// All pods that may be seen, and the version from which their changes follow.
     pub(super) async fn pods(&self) -> Result<ObjectList<Pod>, String> {
         let pods: Api<Pod> = Api::all(self.client.clone());
-        self.seen(pods.list(&ListParams::default())).await
+        self.seen(pods.list(&ListParams { field_selector: self.fields.clone(), ..ListParams::default() }))
+            .await
     }
 
     /// What happens to pods from a version on, until the API server ends the stream, as it does now and then.
@@ -132,7 +143,8 @@ impl Cluster {
     ) -> Result<BoxStream<'static, Result<WatchEvent<Pod>, String>>, String> {
         let pods: Api<Pod> = Api::all(self.client.clone());
         let address = self.address.clone();
-        let changes = self.seen(pods.watch(&WatchParams::default(), version)).await?;
+        let which = WatchParams { field_selector: self.fields.clone(), ..WatchParams::default() };
+        let changes = self.seen(pods.watch(&which, version)).await?;
         Ok(changes.map(move |event| event.map_err(|error| broken(&address, &error))).boxed())
     }
 

@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -17,8 +16,8 @@ use kube::api::WatchEvent;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
-    KubernetesPlatform,
-    cluster::{Cluster, Way},
+    KubernetesPlatform, Settings,
+    cluster::Cluster,
     handle::PodHandle,
     health,
     rules::{self, Controller, Rule},
@@ -41,9 +40,9 @@ const EXPIRED: u16 = 410;
 type Changes = BoxStream<'static, Result<WatchEvent<Pod>, String>>;
 
 /// Keeps the roster's pods current, for as long as it is polled.
-pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, kubeconfig: Option<&Path>, publisher: Publisher) {
+pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, settings: &Settings, publisher: Publisher) {
     loop {
-        let Err(why) = follow(owner.clone(), rules.clone(), kubeconfig, &publisher).await;
+        let Err(why) = follow(owner.clone(), rules.clone(), settings, &publisher).await;
         tracing::warn!(why, "the pods can not be seen");
         publisher.problem(Some(why));
         publisher.replace([] as [Subject; 0]);
@@ -55,10 +54,10 @@ pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, kubeconfig: Option<&
 async fn follow(
     owner: Owner,
     rules: Arc<[Rule]>,
-    kubeconfig: Option<&Path>,
+    settings: &Settings,
     publisher: &Publisher,
 ) -> Result<std::convert::Infallible, String> {
-    let cluster = Arc::new(Cluster::connect(Way::find(kubeconfig)?).await?);
+    let cluster = Arc::new(Cluster::connect(settings).await?);
     let mut watch = Watch::new(owner, rules, cluster.clone());
     loop {
         watch.look_at_all().await?;

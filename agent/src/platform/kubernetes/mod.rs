@@ -11,22 +11,30 @@ pub mod workload;
 use std::{path::PathBuf, sync::Arc};
 
 use super::{Owner, Platform, Publisher};
-use cluster::{Cluster, Way};
+use cluster::Cluster;
 use rules::Rule;
+
+/// Which cluster, and how much of it.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How it is reached. Unset: by `$KUBECONFIG`, `~/.kube/config`, else the one that the agent itself runs in.
+    pub kubeconfig: Option<PathBuf>,
+    /// The only node whose pods are looked at. Unset: those of all nodes are.
+    pub node: Option<String>,
+}
 
 /// Offers the pods of a cluster that match a rule and whose processes are of this host.
 #[derive(Debug)]
 pub struct KubernetesPlatform {
     owner: Owner,
     rules: Arc<[Rule]>,
-    kubeconfig: Option<PathBuf>,
+    settings: Settings,
 }
 
 impl KubernetesPlatform {
-    /// The cluster of `kubeconfig`; without one that of `$KUBECONFIG`, of `~/.kube/config`, else the one that the agent
-    /// itself runs in. A pod that matches several rules belongs to the first.
-    pub fn new(owner: Owner, rules: Vec<Rule>, kubeconfig: Option<PathBuf>) -> Self {
-        Self { owner, rules: rules.into(), kubeconfig }
+    /// A pod that matches several rules belongs to the first.
+    pub fn new(owner: Owner, rules: Vec<Rule>, settings: Settings) -> Self {
+        Self { owner, rules: rules.into(), settings }
     }
 
     /// Looks once whether the API server answers, and how many pods it offers.
@@ -34,7 +42,7 @@ impl KubernetesPlatform {
     /// # Errors
     /// Why its pods can not be seen.
     pub async fn probe(&self) -> Result<String, String> {
-        let cluster = Arc::new(Cluster::connect(Way::find(self.kubeconfig.as_deref())?).await?);
+        let cluster = Arc::new(Cluster::connect(&self.settings).await?);
         let version = cluster.version().await?;
         let mut watch = discover::Watch::new(self.owner.clone(), self.rules.clone(), cluster);
         watch.look_at_all().await?;
@@ -46,6 +54,6 @@ impl Platform for KubernetesPlatform {
     const TYPE: &'static str = "KubernetesPlatform";
 
     async fn watch(self, publisher: Publisher) {
-        discover::watch(self.owner, self.rules, self.kubeconfig.as_deref(), publisher).await;
+        discover::watch(self.owner, self.rules, &self.settings, publisher).await;
     }
 }

@@ -58,7 +58,7 @@ async fn restore(order: Order) -> Result<(), Problem> {
     let Order { kubeconfig, api_server, kind, namespace, name, uid, replicas } = order;
     let way = kubeconfig.map(Way::Kubeconfig).or(api_server.map(Way::Account));
     let way = way.ok_or_else(|| Problem::new(Code::Usage, "no cluster is named"))?;
-    let cluster = Cluster::connect(way).await.map_err(|why| Problem::new(Code::Usage, why))?;
+    let cluster = Cluster::by(way).await.map_err(|why| Problem::new(Code::Usage, why))?;
     let workload = Workload { cluster: Arc::new(cluster), kind, namespace, name };
     let until = boot_time() + PATIENCE;
     loop {
