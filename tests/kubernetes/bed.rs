@@ -110,22 +110,15 @@ impl Bed {
 
     /// The kubeconfig of an account.
     pub(crate) fn kubeconfig(&self, namespace: &str, account: &str) -> PathBuf {
-        let secret = |path: &str, kind: &str, name: &str| {
-            let path = format!("jsonpath={path}");
-            self.must(&["--namespace", namespace, "get", kind, name, "--output", &path])
+        let ask = |kind: &str, name: &str, template: &str| {
+            let template = format!("go-template={template}");
+            self.must(&["--namespace", namespace, "get", kind, name, "--output", &template])
         };
-        let name = secret("{.secrets[0].name}", "serviceaccount", account);
-        let token = secret("{.data.token}", "secret", &name);
-        let mut command = Command::new("base64");
-        let file = self.sandbox.path().join("token64");
-        fs::write(&file, token).unwrap();
-        let token = self.sandbox.finish({
-            command.arg("--decode").arg(&file);
-            command
-        });
+        let secret = ask("serviceaccount", account, "{{(index .secrets 0).name}}");
+        let token = ask("secret", &secret, "{{.data.token | base64decode}}");
         let admin = fs::read_to_string(cluster().join("admin.conf")).unwrap();
         let (head, _) = admin.split_once("users:").unwrap();
-        let user = json!([{"name": "u", "user": {"token": token.stdout}}]);
+        let user = json!([{"name": "u", "user": {"token": token}}]);
         let config = self.sandbox.path().join(format!("{account}.conf"));
         let rest = "contexts: [{name: x, context: {cluster: c, user: u}}]\ncurrent-context: x\n";
         fs::write(&config, format!("{head}users: {user}\n{rest}")).unwrap();
