@@ -211,7 +211,7 @@ fn a_document_that_can_not_be_read_is_exit_code_2_without_any_server() {
 async fn what_the_server_refuses_is_told_and_nothing_is_built() {
     let stage = Stage::set(2).await;
     let mut foreign = stage.short(1, &[]);
-    foreign["platformType"] = "KubernetesPlatform".into();
+    foreign["platformType"] = "CloudFoundryContainerPlatform".into();
     let refused = stage.kittyctl(&["experiment", "build", "-f", &stage.file(&foreign)]);
     assert_eq!(refused.code, 1, "{refused}");
     assert!(refused.stderr.contains("error: 12004: "), "{refused}");

@@ -76,13 +76,15 @@ async fn the_example_of_its_manual_creates_three_experiments_and_its_history_cre
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_document_of_its_manual_needs_its_platform() {
+async fn a_document_needs_a_platform_that_there_is_and_targets_of_it() {
     let sandbox = Sandbox::new();
     let server = sandbox.server(&[]).await;
-    let suite = r#"{"platformType": "KubernetesPlatform", "experimentCriteria": [
-        {"containerIdentifier": "nginx", "experimentMethods": ["cpuBurn.sh"]}]}"#;
-    let (code, answer) = http::json(&server.tcp().await, "POST", "/experiment/build", suite).await;
-    assert_eq!((code, &answer["code"]), (404, &json!(12004)), "{answer}");
+    for (platform, refusal) in [("AwsEC2Platform", (404, 12004)), ("KubernetesPlatform", (409, 13004))] {
+        let criteria = json!([{"containerIdentifier": "nginx", "experimentMethods": ["cpuBurn.sh"]}]);
+        let suite = json!({"platformType": platform, "experimentCriteria": criteria}).to_string();
+        let (code, answer) = http::json(&server.tcp().await, "POST", "/experiment/build", &suite).await;
+        assert_eq!((code, &answer["code"]), (refusal.0, &json!(refusal.1)), "{answer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -213,10 +213,11 @@ impl Life<'_> {
     fn wellbeing(&self) -> Wellbeing {
         let cattle = self.experiment.container.as_ref().is_some_and(|target| target.cattle);
         let healthy = match (self.method.health, self.seen.target) {
+            (_, Presence::Away) => false,
             (Health::Complete, _) => self.seen.group_is_back,
             (health, Presence::Gone) if cattle || health == Health::Recycled => self.seen.group_is_back,
             (_, Presence::Gone) => return Wellbeing::Lost,
-            (_, Presence::Away) | (Health::Recycled, _) => false,
+            (Health::Recycled, _) => false,
             (Health::Normal, presence) => presence == Presence::Well,
             (Health::Script, _) => self.seen.checked == Some(true),
         };

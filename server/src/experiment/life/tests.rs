@@ -172,6 +172,23 @@ fn a_pet_whose_supervisor_starts_it_again_is_well_when_its_group_is_as_large_as_
 }
 
 #[test]
+fn a_scaled_down_group_is_well_when_it_is_as_large_as_it_was_with_or_without_the_target() {
+    let started = in_state(State::Started, true);
+    for target in [Presence::Well, Presence::Gone] {
+        let smaller = Seen { target, fault: Fault::Over, ..seen(20) };
+        assert_eq!(next(&started, &method("scaleDown"), &smaller), wait(100), "{target:?}");
+        let whole = Seen { group_is_back: true, ..smaller };
+        assert_eq!(
+            becomes(&next(&started, &method("scaleDown"), &whole)),
+            Some(State::Finalizing),
+            "{target:?}"
+        );
+    }
+    let away = Seen { target: Presence::Away, group_is_back: true, fault: Fault::Over, ..seen(20) };
+    assert_eq!(becomes(&next(&started, &method("scaleDown"), &away)), None, "nothing is known of it");
+}
+
+#[test]
 fn a_pet_that_is_gone_fails() {
     let started = in_state(State::Started, false);
     let gone = Seen { target: Presence::Gone, fault: Fault::Over, ..seen(10) };

@@ -45,7 +45,7 @@ pub(super) const BUILT_IN: &[BuiltIn] = &[
     built_in("killContainer",  Type::State,    DOCKER,    Health::Recycled, false, stop_by_kill, "The Engine kills the container, and starts it again at the end"),
     built_in("deletePod",      Type::State,    KUBERNETES, Health::Recycled, true, delete, "The pod is deleted through the API without grace; with the signal TERM, with its own"),
     built_in("evictPod",       Type::State,    KUBERNETES, Health::Recycled, true, evict,  "The pod is evicted through the API, if its disruption budget allows it"),
-    built_in("scaleDown",      Type::State,    KUBERNETES, Health::Complete, true, scale,  "The pod's Deployment or StatefulSet keeps one replica, and as many as before at the end"),
+    built_in("scaleDown",      Type::State,    KUBERNETES, Health::Complete, false, scale,   "The pod's Deployment or StatefulSet keeps one replica, and as many as before at the end"),
     built_in("raiseError",     Type::Network,  WORKER,    Health::Normal,   false, error,  "The requests that the worker SDK guards fail"),
 ];
 
