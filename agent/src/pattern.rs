@@ -1,4 +1,4 @@
-//! Names with `*` for any text.
+//! Names with `*` for any text, and labels: what rules match targets by.
 
 use std::{fmt, str::FromStr};
 
@@ -37,6 +37,35 @@ impl FromStr for Pattern {
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A label that a target must have: `KEY`, or `KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    key: String,
+    value: Option<String>,
+}
+
+impl Label {
+    /// Whether labels have it; `of` gives the value of one of them.
+    pub(crate) fn matches<'a>(&self, of: impl FnOnce(&str) -> Option<&'a String>) -> bool {
+        of(&self.key).is_some_and(|value| self.value.as_ref().is_none_or(|wanted| value == wanted))
+    }
+}
+
+impl FromStr for Label {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (key, value) = match text.split_once('=') {
+            Some((key, value)) => (key, Some(value.to_owned())),
+            None => (text, None),
+        };
+        match key {
+            "" => Err("label: it must be KEY or KEY=VALUE".to_owned()),
+            key => Ok(Self { key: key.to_owned(), value }),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chaos_kitty::{Code, Problem};
 use serde::Deserialize;
 
-use crate::pattern::Pattern;
+use crate::pattern::{Label, Pattern};
 
 /// The label by which a container offers itself, or with `false` is never a target.
 const OPT_IN: &str = "chaoskitty";
@@ -42,7 +42,7 @@ impl RuleSettings {
 #[derive(Clone, Debug)]
 pub struct Rule {
     container: Option<Pattern>,
-    label: Option<(String, Option<String>)>,
+    label: Option<Label>,
     group: Option<String>,
 }
 
@@ -68,22 +68,13 @@ impl Rule {
             return Err("says nothing to match: give container or label".to_owned());
         }
         let container = container.as_deref().map(str::parse).transpose()?;
-        let label = label.as_deref().map(|label| match label.split_once('=') {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (label.to_owned(), None),
-        });
-        if label.as_ref().is_some_and(|(key, _)| key.is_empty()) {
-            return Err("label: it must be KEY or KEY=VALUE".to_owned());
-        }
+        let label = label.as_deref().map(str::parse).transpose()?;
         Ok(Self { container, label, group: group.clone() })
     }
 
     fn matches(&self, name: &str, labels: &HashMap<String, String>) -> bool {
-        let has = |key: &String, wanted: &Option<String>| {
-            labels.get(key).is_some_and(|value| wanted.as_ref().is_none_or(|wanted| value == wanted))
-        };
         self.container.as_ref().is_none_or(|pattern| pattern.matches(name))
-            && self.label.as_ref().is_none_or(|(key, wanted)| has(key, wanted))
+            && self.label.as_ref().is_none_or(|label| label.matches(|key| labels.get(key)))
     }
 }
 

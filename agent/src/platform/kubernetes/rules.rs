@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chaos_kitty::{Code, Problem};
 use serde::Deserialize;
 
-use crate::pattern::Pattern;
+use crate::pattern::{Label, Pattern};
 
 /// The label by which a pod says with `false` that it is never a target.
 const OPT_OUT: &str = "chaoskitty";
@@ -41,7 +41,7 @@ impl RuleSettings {
 #[derive(Clone, Debug)]
 pub struct Rule {
     namespace: Pattern,
-    label: Option<(String, Option<String>)>,
+    label: Option<Label>,
     pub(super) container: Option<String>,
     pub(super) group: Option<String>,
     pub(super) anywhere: bool,
@@ -65,13 +65,7 @@ pub fn compile(settings: &[RuleSettings]) -> Result<Vec<Rule>, Vec<Problem>> {
 impl Rule {
     fn new(settings: &RuleSettings) -> Result<Self, String> {
         let RuleSettings { namespace, label, container, group, anywhere } = settings;
-        let label = label.as_deref().map(|label| match label.split_once('=') {
-            Some((key, value)) => (key.to_owned(), Some(value.to_owned())),
-            None => (label.to_owned(), None),
-        });
-        if label.as_ref().is_some_and(|(key, _)| key.is_empty()) {
-            return Err("label: it must be KEY or KEY=VALUE".to_owned());
-        }
+        let label = label.as_deref().map(str::parse).transpose()?;
         Ok(Self {
             namespace: namespace.parse()?,
             label,
@@ -82,10 +76,8 @@ impl Rule {
     }
 
     fn matches(&self, namespace: &str, labels: &BTreeMap<String, String>) -> bool {
-        let has = |(key, wanted): &(String, Option<String>)| {
-            labels.get(key).is_some_and(|value| wanted.as_ref().is_none_or(|wanted| value == wanted))
-        };
-        self.namespace.matches(namespace) && self.label.as_ref().is_none_or(has)
+        self.namespace.matches(namespace)
+            && self.label.as_ref().is_none_or(|label| label.matches(|key| labels.get(key)))
     }
 }
 
