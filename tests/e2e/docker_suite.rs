@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use chaos_kitty_tests::{docker, eventually, http};
-use serde_json::{Value, json};
+use chaos_kitty_tests::{docker, eventually, http, manual};
+use serde_json::Value;
 
 use crate::docker::{Bed, POLITE};
 
@@ -29,25 +29,6 @@ const FLAGS: [&str; 8] = [
     "100ms",
 ];
 
-/// As it stands there, but for the platform.
-fn document() -> Value {
-    json!({
-        "platformType": "DockerPlatform",
-        "experimentCriteria": [
-            {
-                "containerIdentifier": "ngnix",
-                "experimentMethods": ["terminateProcess.sh"],
-                "specificContainerTargets": [],
-            },
-            {
-                "containerIdentifier": "mongo",
-                "experimentMethods": ["cpuBurn.sh", "starveRandomNumberGenerator.sh"],
-                "specificContainerTargets": ["mongo-qw93ut"],
-            },
-        ],
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_suite_of_the_manual_finishes_on_containers_and_leaves_one_of_each_group_alone() {
     let bed = Bed::with(&FLAGS).await;
@@ -64,7 +45,8 @@ async fn the_suite_of_the_manual_finishes_on_containers_and_leaves_one_of_each_g
     let before = BTreeMap::from(pids());
 
     let address = bed.server.tcp().await;
-    let (code, built) = http::json(&address, "POST", "/experiment/build", &document().to_string()).await;
+    let (code, built) =
+        http::json(&address, "POST", "/experiment/build", &manual::suite("DockerPlatform").to_string()).await;
     assert_eq!(code, 200, "{built}");
     let hit = by_method(&built);
     assert_eq!(hit.len(), 3, "{built}");

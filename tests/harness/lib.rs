@@ -25,6 +25,7 @@ pub mod booted;
 pub mod docker;
 pub mod engine;
 pub mod http;
+pub mod manual;
 pub mod process;
 pub mod proxy;
 mod sandbox;

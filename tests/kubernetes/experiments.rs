@@ -2,29 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chaos_kitty_tests::{eventually, http};
+use chaos_kitty_tests::{eventually, http, manual};
 use serde_json::{Value, json};
 
 use crate::bed::{ApiServerAway, Bed, suite};
-
-/// As it stands in the manual of the earlier experiment manager.
-fn document() -> Value {
-    json!({
-        "platformType": "KubernetesPlatform",
-        "experimentCriteria": [
-            {
-                "containerIdentifier": "ngnix",
-                "experimentMethods": ["terminateProcess.sh"],
-                "specificContainerTargets": [],
-            },
-            {
-                "containerIdentifier": "mongo",
-                "experimentMethods": ["cpuBurn.sh", "starveRandomNumberGenerator.sh"],
-                "specificContainerTargets": ["mongo-qw93ut"],
-            },
-        ],
-    })
-}
 
 /// A small node takes its time to start pods.
 fn patient_scale_down() -> Value {
@@ -59,7 +40,7 @@ async fn the_suite_of_the_manual_finishes_on_pods_and_leaves_one_of_each_group_a
     let before = lives().await;
     assert!(before.contains_key("mongo-qw93ut"), "{before:?}");
 
-    let built = bed.build(&document()).await;
+    let built = bed.build(&manual::suite("KubernetesPlatform")).await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let hit: BTreeMap<_, _> = built
         .iter()
