@@ -9,7 +9,7 @@ use clap::Parser;
 
 use super::{
     cluster::{Cluster, Way},
-    workload::{Kind, Workload},
+    workload::{Kind, Restored, Workload},
 };
 
 /// The first argument.
@@ -23,6 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Pause before the API server is asked again.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+/// An order that a killed agent sent in its last moment may still be on its way: what is as it should be is looked at
+/// again after this.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
 
 /// Gives a Deployment, StatefulSet or ReplicaSet at least that many replicas, unless it is gone
 #[derive(Debug, Parser)]
@@ -61,12 +65,19 @@ async fn restore(order: Order) -> Result<(), Problem> {
     let cluster = Cluster::by(way).await.map_err(|why| Problem::new(Code::Usage, why))?;
     let workload = Workload { cluster: Arc::new(cluster), kind, namespace, name };
     let until = boot_time() + PATIENCE;
+    let mut was_whole = false;
     loop {
         match workload.restore(&uid, replicas).await {
+            Ok(Restored::Raised) => return Ok(()),
+            Ok(Restored::Whole) if was_whole => return Ok(()),
+            Ok(Restored::Whole) => {
+                was_whole = true;
+                tokio::time::sleep(IN_FLIGHT).await;
+            }
             Err(problem) if is_passing(problem.code) && boot_time() < until => {
                 tokio::time::sleep(TRY_AGAIN).await;
             }
-            done => return done,
+            Err(problem) => return Err(problem),
         }
     }
 }

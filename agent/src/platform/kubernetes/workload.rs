@@ -52,6 +52,15 @@ pub struct Size {
     version: Option<String>,
 }
 
+/// What putting it back found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Restored {
+    /// It had fewer.
+    Raised,
+    /// There was nothing to do.
+    Whole,
+}
+
 impl fmt::Display for Workload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?} {}/{}", self.kind, self.namespace, self.name)
@@ -104,15 +113,15 @@ impl Workload {
 
     /// Gives it at least as many replicas as that, unless it is gone. It is done over again as often as it may be:
     /// two that were taken from by two faults are as large as ever once both are undone, in whatever order.
-    pub(super) async fn restore(&self, uid: &str, replicas: u32) -> Result<(), Problem> {
+    pub(super) async fn restore(&self, uid: &str, replicas: u32) -> Result<Restored, Problem> {
         let size = match self.size().await {
-            Err(problem) if problem.code == Code::TargetGone => return Ok(()),
+            Err(problem) if problem.code == Code::TargetGone => return Ok(Restored::Whole),
             size => size?,
         };
         if size.uid != uid || size.wanted >= replicas {
-            return Ok(());
+            return Ok(Restored::Whole);
         }
-        self.set(&size, replicas).await
+        self.set(&size, replicas).await.map(|()| Restored::Raised)
     }
 
     /// How it is given what it had.
