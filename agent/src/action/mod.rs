@@ -137,7 +137,9 @@ pub fn fault_for(
 ) -> Result<Box<dyn Fault>, Problem> {
     let kind = action.kind.as_ref().ok_or_else(|| Problem::invalid("action", "it names no kind"))?;
     support::check(&subject.target.platform_type, kind.name())?;
-    is_within_reach(kind, subject)?;
+    if !is_done_by_the_api(kind) {
+        subject.has_its_processes_here(&kind.name().word())?;
+    }
     Ok(match kind {
         Kind::Memory(order) => Box::new(memory::Memory::new(order, action, subject)?),
         Kind::Cpu(order) => Box::new(cpu::Cpu::new(order, action, subject)?),
@@ -157,24 +159,12 @@ pub fn fault_for(
     })
 }
 
-/// Refuses what needs a pod's processes where they are not of this host.
-fn is_within_reach(kind: &Kind, subject: &Subject) -> Result<(), Problem> {
-    let through_the_api = match kind {
+/// Whether it needs none of a pod's processes.
+const fn is_done_by_the_api(kind: &Kind) -> bool {
+    match kind {
         Kind::Kill(order) => order.evict || order.through_runtime,
         kind => matches!(kind, Kind::Scale(_)),
-    };
-    if subject.pod.is_none() || subject.main.is_some() || through_the_api {
-        return Ok(());
     }
-    let target = &subject.target;
-    let what = format!(
-        "{} on pod {} needs its processes, and they are on node {:?}, not here",
-        kind.name().word(),
-        target.name,
-        target.host
-    );
-    Err(Problem::new(Code::Unsupported, what)
-        .hint("run an agent on that node: packaging/kubernetes/node-agents.yaml"))
 }
 
 /// How long an action is held. The executor has seen to it that it is there where it is needed.

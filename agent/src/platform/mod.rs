@@ -15,7 +15,10 @@ pub mod systemd;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use chaos_kitty::v1;
+use chaos_kitty::{
+    Code, Problem,
+    v1::{self, Target},
+};
 use chaos_kitty_guard::Process;
 use tokio::{sync::watch, task::JoinSet};
 
@@ -50,6 +53,21 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// Refuses what needs the processes of a pod that has none here: without a main process it would be done to the host.
+    ///
+    /// # Errors
+    /// [`Code::Unsupported`].
+    pub fn has_its_processes_here(&self, what: &str) -> Result<(), Problem> {
+        if self.pod.is_none() || self.main.is_some() {
+            return Ok(());
+        }
+        let Target { name, host, .. } = &self.target;
+        let what =
+            format!("{what} on pod {name} needs its processes, and they are on node {host:?}, not here");
+        Err(Problem::new(Code::Unsupported, what)
+            .hint("run an agent on that node: packaging/kubernetes/node-agents.yaml"))
+    }
+
     /// The processes that it is. `None` for a host.
     pub fn extent(&self) -> Option<Extent> {
         Some(Extent { main: self.main?, cgroup: self.cgroup.clone() })

@@ -94,6 +94,7 @@ async fn script(
     limit: Duration,
 ) -> Result<StepResult, Problem> {
     shared.settings.policy.allows_on(Action::Script, &subject.target)?;
+    subject.has_its_processes_here("a script's command")?;
     let content = shared.state().scripts.content(&order.name, &order.hash)?;
     let header = Header::parse(&order.name, &content)?;
     let remedy = header.remedy.as_ref();

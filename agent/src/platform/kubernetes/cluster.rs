@@ -123,6 +123,14 @@ impl Cluster {
         Ok(Self { client, way, address, fields: None })
     }
 
+    /// One that nobody serves. Needs a tokio runtime.
+    #[cfg(test)]
+    pub(super) fn nowhere() -> Self {
+        let address = "http://127.0.0.1:1".to_owned();
+        let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+        Self { client, way: Way::Account(address.clone()), address, fields: None }
+    }
+
     /// What it is, e.g. "v1.20.2".
     pub(super) async fn version(&self) -> Result<String, String> {
         let version = self.seen(self.client.apiserver_version()).await?;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    fs,
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +23,7 @@ use super::{
     workload::{Kind, Workload},
 };
 use crate::{
-    host::process,
+    host::{membership, process},
     platform::{Owner, Platform as _, Publisher, Subject, support},
 };
 
@@ -211,11 +210,10 @@ impl Watch {
         let process = main.map(|main| main.process);
         let target = v1::Target {
             id: format!("kubernetes/{}/{namespace}/{name}", self.owner.agent_id),
-            // A container that is started again in the same pod is another life of its processes.
-            incarnation: process.map_or_else(
-                || uid(pod).to_owned(),
-                |main| format!("{}:{}:{}", uid(pod), main.pid, main.start_time),
-            ),
+            // A container that is started again in the same pod is another life, and its main process may be a target
+            // of another platform too: by these words it is known as the same.
+            incarnation: process
+                .map_or_else(|| uid(pod).to_owned(), |main| format!("{}:{}", main.pid, main.start_time)),
             platform_type: KubernetesPlatform::TYPE.to_owned(),
             aggregation_identifier: group,
             name: name.clone(),
@@ -268,26 +266,21 @@ fn mains(ids: &HashSet<&str>) -> HashMap<String, Main> {
     for pid in process::pids() {
         // Before its cgroup is looked at: if that is the container's, so is the process.
         let Some(process) = Process::now(pid) else { continue };
-        let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { continue };
-        let Some((id, cgroup)) = member(&text, |id| ids.contains(id)) else { continue };
+        let is_theirs = |cgroup: &str| ids.contains(container_of(cgroup));
+        let Some(cgroup) = membership::name_of(pid, is_theirs) else { continue };
+        let id = container_of(&cgroup);
         let started = |process: &Process| (process.start_time, process.pid);
         if mains.get(id).is_none_or(|main| started(&process) < started(&main.process)) {
-            mains.insert(id.to_owned(), Main { process, cgroup: cgroup.to_owned() });
+            mains.insert(id.to_owned(), Main { process, cgroup });
         }
     }
     mains
 }
 
-/// The container that a process is of, by its `/proc/PID/cgroup`, and the name of that cgroup: the id alone, or
-/// `RUNTIME-ID.scope` where systemd makes them.
-fn member(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<(&str, &str)> {
-    let paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2));
-    let named = paths.flat_map(|path| path.split('/')).map(|cgroup| {
-        let name = cgroup.strip_suffix(".scope").unwrap_or(cgroup);
-        (name.rsplit('-').next().unwrap_or(name), cgroup)
-    });
-    let mut named = named.filter(|(id, _)| is_wanted(id));
-    named.next()
+/// The id of the container whose cgroup bears that name: the id alone, or `RUNTIME-ID.scope` where systemd makes them.
+fn container_of(cgroup: &str) -> &str {
+    let name = cgroup.strip_suffix(".scope").unwrap_or(cgroup);
+    name.rsplit('-').next().unwrap_or(name)
 }
 
 #[cfg(test)]
@@ -295,12 +288,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_is_known_by_the_container_id_in_its_cgroup_however_that_is_named() {
-        let found = |text| member(text, |id| id == "ab12").map(|(_, cgroup)| cgroup.to_owned());
-        let plain = "4:memory:/kubepods/burstable/pod6f-1/ab12\n0::/kubepods/pod6f-1/ab12/kitty-1\n";
-        assert_eq!(found(plain).as_deref(), Some("ab12"));
-        let scope = "0::/kubepods.slice/kubepods-pod6f_1.slice/cri-containerd-ab12.scope\n";
-        assert_eq!(found(scope).as_deref(), Some("cri-containerd-ab12.scope"));
-        assert_eq!(found("0::/kubepods/pod6f-1/cd34\n"), None);
+    fn a_container_is_known_by_the_name_of_its_cgroup_whoever_made_that() {
+        assert_eq!(container_of("ab12"), "ab12");
+        assert_eq!(container_of("cri-containerd-ab12.scope"), "ab12");
+        assert_ne!(container_of("kubepods-pod6f_1.slice"), "ab12");
     }
 }

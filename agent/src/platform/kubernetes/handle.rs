@@ -69,3 +69,45 @@ impl PodHandle {
         self.cluster.asked(&what, asking).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chaos_kitty::{
+        Code,
+        v1::{self, action::Kind},
+    };
+
+    use super::*;
+    use crate::{
+        action::{Scripts, fault_for},
+        platform::{Platform as _, Subject, kubernetes::KubernetesPlatform},
+    };
+
+    #[tokio::test]
+    async fn a_pod_whose_processes_are_elsewhere_is_never_taken_for_the_host() {
+        let cluster = Arc::new(Cluster::nowhere());
+        let [namespace, name, uid] = ["shop", "till", "1f"].map(str::to_owned);
+        let pod = PodHandle { cluster, namespace, name, uid, workload: None };
+        let target =
+            v1::Target { platform_type: KubernetesPlatform::TYPE.to_owned(), ..v1::Target::default() };
+        let elsewhere = Subject { target, pod: Some(Arc::new(pod)), ..Subject::default() };
+        let duration = Some(std::time::Duration::from_secs(1).into());
+        for kind in [
+            Kind::Cpu(v1::SpinCpu::default()),
+            Kind::Memory(v1::AllocateMemory { size_bytes: 1 }),
+            Kind::Script(v1::RunScript::default()),
+            Kind::Delay(v1::Delay::default()),
+            Kind::Kill(v1::Kill::default()),
+        ] {
+            let name = kind.name();
+            let fault =
+                fault_for(&v1::Action { duration, kind: Some(kind) }, &elsewhere, &Scripts::default());
+            let Err(problem) = fault else { panic!("{name:?} would hurt the host") };
+            assert_eq!(problem.code, Code::Unsupported, "{name:?}");
+            assert!(problem.message.contains("not here"), "{problem}");
+        }
+        let evict = Kind::Kill(v1::Kill { evict: true, ..v1::Kill::default() });
+        let action = v1::Action { duration: None, kind: Some(evict) };
+        assert!(fault_for(&action, &elsewhere, &Scripts::default()).is_ok(), "the API does it");
+    }
+}
