@@ -7,6 +7,8 @@ use prost::Message;
 
 const ROOT: &str = "proto";
 const SCHEMA: &str = "chaoskitty/v1/chaos.proto";
+/// Where maps are in order, so that equal messages have equal bytes: everywhere.
+const SORTED: &str = ".";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed={ROOT}/chaoskitty");
@@ -21,9 +23,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".google.protobuf.Timestamp", "crate::Timestamp")
         .extern_path(".google.protobuf", "::pbjson_types")
         .bytes(".chaoskitty.v1.ScriptContent.content")
+        .btree_map(SORTED)
         .compile_fds(descriptors)?;
     pbjson_build::Builder::new()
         .register_descriptors(&bytes)?
+        .btree_map([SORTED])
         .emit_fields() // empty fields are printed: scripts need not guess
         .build(&[".chaoskitty"])?;
     Ok(())

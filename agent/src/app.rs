@@ -111,7 +111,7 @@ impl Agent {
         let uplink = Uplink {
             endpoint,
             tls: args.tls(),
-            presence: Presence { agent_id, host, labels: args.label_map(), platforms: types },
+            presence: Presence { agent_id, host, labels: args.labels(), platforms: types },
             executor: executor.clone(),
             rosters: platforms.roster(),
             reports,

@@ -3,7 +3,7 @@
 mod entry;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     env, fs,
     path::{Path, PathBuf},
 };
@@ -243,11 +243,6 @@ impl Args {
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
         let group = self.group.iter().map(|group| ("group".to_owned(), group.clone()));
         self.label.iter().cloned().chain(group).collect()
-    }
-
-    /// The same, as the contract has them.
-    pub(crate) fn label_map(&self) -> HashMap<String, String> {
-        self.labels().into_iter().collect()
     }
 
     /// Where Docker listens.

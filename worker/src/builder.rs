@@ -1,6 +1,6 @@
 //! What an application says about itself before it becomes a target.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chaos_kitty::{
     Problem,
@@ -28,7 +28,7 @@ const SUFFIX: usize = 8;
 pub struct Builder {
     name: String,
     group: String,
-    labels: HashMap<String, String>,
+    labels: BTreeMap<String, String>,
     cattle: bool,
     executor: Option<Handle>,
     collector: Option<Collector>,
@@ -41,7 +41,7 @@ impl Builder {
         Self {
             name,
             group: String::new(),
-            labels: HashMap::new(),
+            labels: BTreeMap::new(),
             cattle: false,
             executor: None,
             collector: None,

@@ -1,6 +1,6 @@
 //! How this agent presents itself: what does not change while it runs, and the Hello made of it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chaos_kitty::{
     limits, peer,
@@ -20,7 +20,7 @@ pub(crate) struct Presence {
     pub(crate) agent_id: String,
     /// The host, as its targets name it.
     pub(crate) host: String,
-    pub(crate) labels: HashMap<String, String>,
+    pub(crate) labels: BTreeMap<String, String>,
     /// Types of the platforms that were configured.
     pub(crate) platforms: Vec<String>,
 }

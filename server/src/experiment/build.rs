@@ -1,7 +1,7 @@
 //! From a suite to experiments that are recorded: all of them, or none. They begin at the next tick.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -43,7 +43,7 @@ pub struct Automatic {
 struct Plan {
     suite: ExperimentSuite,
     picks: Vec<Pick>,
-    parameters: HashMap<String, MethodParameters>,
+    parameters: BTreeMap<String, MethodParameters>,
     min_survivors: usize,
     seed: u64,
     automatic: bool,
@@ -88,7 +88,7 @@ impl Experiments {
         let Automatic { platform_type, picks, seed } = automatic;
         let _turn = self.building.lock().await;
         self.is_open()?;
-        let mut parameters = HashMap::new();
+        let mut parameters = BTreeMap::new();
         for method in picks.iter().map(|pick| &pick.method) {
             if !parameters.contains_key(method.name()) {
                 let given = MethodParameters::default();

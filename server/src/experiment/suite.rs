@@ -1,7 +1,7 @@
 //! What a suite asks for, read and checked. Pure: each mistake is named by its field.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -29,7 +29,7 @@ pub(super) struct Wanted {
     pub(super) criteria: Vec<Criterion>,
     pub(super) min_survivors: usize,
     /// By the method's name, with every default filled in.
-    pub(super) parameters: HashMap<String, MethodParameters>,
+    pub(super) parameters: BTreeMap<String, MethodParameters>,
 }
 
 /// What is wanted of one group.
@@ -154,10 +154,10 @@ fn parameters<'a>(
     wanted: impl Iterator<Item = &'a Arc<Method>>,
     settings: &Settings,
     longest: Duration,
-) -> Result<HashMap<String, MethodParameters>, Problem> {
+) -> Result<BTreeMap<String, MethodParameters>, Problem> {
     let duration = time("duration", suite.duration)?;
     let none = MethodParameters::default();
-    let mut filled = HashMap::new();
+    let mut filled = BTreeMap::new();
     for method in wanted {
         if !filled.contains_key(method.name()) {
             let field = format!("method_parameters[{:?}]", method.name());

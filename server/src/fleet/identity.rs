@@ -1,6 +1,6 @@
 //! Who a node is: what its Hello claims, what the socket knows, and the one target that a worker is. Pure.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chaos_kitty::{
     Code, Problem,
@@ -108,7 +108,7 @@ pub(super) fn acceptable(target: &Target) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn labels_are_sound(labels: &HashMap<String, String>) -> bool {
+fn labels_are_sound(labels: &BTreeMap<String, String>) -> bool {
     labels.len() <= 64 && labels.iter().all(|(key, value)| key.len().max(value.len()) <= 2 * TEXT_BYTES)
 }
 

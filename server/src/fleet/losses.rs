@@ -1,7 +1,7 @@
 //! What was lost or refused since the start, by name.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
 
@@ -18,7 +18,7 @@ impl Losses {
     }
 
     /// All that are not zero.
-    pub(crate) fn all(&self) -> HashMap<String, u64> {
+    pub(crate) fn all(&self) -> BTreeMap<String, u64> {
         let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         counts.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
     }

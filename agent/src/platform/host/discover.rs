@@ -43,7 +43,7 @@ pub(super) fn host(owner: &Owner, facts: &Facts) -> Subject {
         ("memory_bytes", facts.memory_bytes.to_string()),
         ("kernel", facts.kernel.clone()),
     ];
-    let mut labels: std::collections::HashMap<_, _> =
+    let mut labels: std::collections::BTreeMap<_, _> =
         known.map(|(name, value)| (name.to_owned(), value)).into();
     labels.extend(owner.labels.clone());
     let target = v1::Target {
@@ -56,7 +56,7 @@ pub(super) fn host(owner: &Owner, facts: &Facts) -> Subject {
         host: owner.host.clone(),
         health: v1::target_health::State::Normal.into(),
         actions: support::offered(HostPlatform::TYPE).iter().map(|&name| name.into()).collect(),
-        labels: labels.into_iter().collect(),
+        labels,
         ..Default::default()
     };
     Subject { target, ..Subject::default() }

@@ -1,6 +1,6 @@
 //! Each shape against the file that shows it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use chaos_kitty::v1::{
     AdminStateResponse, ExperimentCriteria, experiment_type::Name as Kind, schedule::PlatformSchedule,
@@ -138,7 +138,7 @@ fn a_suite_has_the_earlier_fields_always_and_later_ones_only_where_they_are_set(
         name: "friday".to_owned(),
         seed: Some(7),
         min_survivors: Some(2),
-        method_parameters: HashMap::from([("cpuBurn.sh".to_owned(), parameters)]),
+        method_parameters: BTreeMap::from([("cpuBurn.sh".to_owned(), parameters)]),
         duration: Some(std::time::Duration::from_millis(1500).into()),
         ..a_suite()
     };
