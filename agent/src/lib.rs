@@ -46,7 +46,10 @@ pub fn main() -> ExitCode {
         Some(config::Command::Revert(wanted)) => {
             revert::run(&config, wanted).unwrap_or_else(|problem| report(&problem))
         }
-        None => with_runtime(config),
+        None => {
+            host::heap::share();
+            with_runtime(config)
+        }
     }
 }
 

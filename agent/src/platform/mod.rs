@@ -7,6 +7,7 @@
 pub mod docker;
 pub mod host;
 pub mod kubernetes;
+pub mod listed;
 pub mod process;
 pub mod recycle;
 pub mod supervisor;
@@ -24,6 +25,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::host::cgroup::Extent;
 use kubernetes::handle::PodHandle;
+use listed::Listed;
 use supervisor::Supervisor;
 
 /// Who offers the targets.
@@ -74,20 +76,28 @@ impl Subject {
     }
 }
 
-/// Who runs it follows from its id.
-impl PartialEq for Subject {
-    fn eq(&self, other: &Self) -> bool {
-        (&self.target, self.main, &self.cgroup) == (&other.target, other.main, &other.cgroup)
-    }
-}
+/// Targets by their id.
+pub type Targets = BTreeMap<Arc<str>, Arc<Listed>>;
 
-/// All targets of this host at one moment.
+/// All targets of this host at one moment. To clone it is cheap.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Roster {
-    /// By target id.
-    pub subjects: BTreeMap<String, Arc<Subject>>,
+    /// By platform type. Ids are unique among all of them.
+    pub targets: BTreeMap<&'static str, Arc<Targets>>,
     /// By platform type: why a platform can not see its targets.
     pub problems: BTreeMap<&'static str, String>,
+}
+
+impl Roster {
+    /// All of them, of whatever platform.
+    pub fn all(&self) -> impl Iterator<Item = &Listed> {
+        self.targets.values().flat_map(|targets| targets.values().map(|listed| &**listed))
+    }
+
+    /// The target of that id.
+    pub fn get(&self, id: &str) -> Option<&Listed> {
+        self.targets.values().find_map(|targets| targets.get(id)).map(|listed| &**listed)
+    }
 }
 
 /// A kind of targets and the way to find them.
@@ -108,16 +118,13 @@ pub struct Publisher {
 
 impl Publisher {
     /// Replaces the platform's targets. Whoever follows the roster is woken only if something changed.
-    pub fn replace(&self, subjects: impl IntoIterator<Item = impl Into<Arc<Subject>>>) {
-        let mine = self.platform_type;
+    pub fn replace(&self, targets: impl IntoIterator<Item = impl Into<Arc<Listed>>>) {
+        let targets = targets.into_iter().map(Into::into);
+        let next: Targets = targets.map(|listed| (listed.id().clone(), listed)).collect();
         self.roster.send_if_modified(|roster| {
-            let subjects = subjects.into_iter().map(Into::into);
-            let mut next: BTreeMap<_, _> =
-                subjects.map(|subject| (subject.target.id.clone(), subject)).collect();
-            let others = roster.subjects.iter().filter(|(_, subject)| subject.target.platform_type != mine);
-            next.extend(others.map(|(id, subject)| (id.clone(), subject.clone())));
-            let changed = next != roster.subjects;
-            roster.subjects = next;
+            let mine = roster.targets.entry(self.platform_type).or_default();
+            let changed = next != **mine;
+            *mine = Arc::new(next);
             changed
         });
     }
@@ -170,7 +177,7 @@ impl Platforms {
 
     /// The target of that id, if it is there now.
     pub fn subject(&self, id: &str) -> Option<Arc<Subject>> {
-        self.roster.borrow().subjects.get(id).cloned()
+        self.roster.borrow().get(id).map(|listed| Arc::new(listed.subject()))
     }
 }
 

@@ -7,7 +7,7 @@ fn platforms() -> (Platforms, Publisher, Publisher) {
     (platforms, one, two)
 }
 
-fn subject(platform_type: &str, id: &str) -> Subject {
+fn target(platform_type: &str, id: &str) -> Subject {
     let target = v1::Target { id: id.into(), platform_type: platform_type.into(), ..Default::default() };
     Subject { target, ..Subject::default() }
 }
@@ -15,10 +15,10 @@ fn subject(platform_type: &str, id: &str) -> Subject {
 #[test]
 fn a_platform_replaces_its_own_targets_only() {
     let (platforms, one, two) = platforms();
-    one.replace(vec![subject("One", "a"), subject("One", "b")]);
-    two.replace(vec![subject("Two", "c")]);
-    one.replace(vec![subject("One", "b")]);
-    let ids: Vec<_> = platforms.roster().borrow().subjects.keys().cloned().collect();
+    one.replace(vec![target("One", "a"), target("One", "b")]);
+    two.replace(vec![target("Two", "c")]);
+    one.replace(vec![target("One", "b")]);
+    let ids: Vec<_> = platforms.roster().borrow().all().map(|listed| listed.id().to_string()).collect();
     assert_eq!(ids, ["b", "c"]);
     assert!(platforms.subject("a").is_none());
     assert_eq!(platforms.subject("c").unwrap().target.platform_type, "Two");
@@ -28,11 +28,11 @@ fn a_platform_replaces_its_own_targets_only() {
 fn followers_are_woken_by_changes_only() {
     let (platforms, one, _) = platforms();
     let mut roster = platforms.roster();
-    one.replace(vec![subject("One", "a")]);
+    one.replace(vec![target("One", "a")]);
     one.problem(None);
     assert!(roster.has_changed().unwrap());
     roster.mark_unchanged();
-    one.replace(vec![subject("One", "a")]);
+    one.replace(vec![target("One", "a")]);
     one.problem(None);
     assert!(!roster.has_changed().unwrap());
     one.replace([] as [Subject; 0]);

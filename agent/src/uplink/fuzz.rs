@@ -88,6 +88,7 @@ fn take_all(uplink: &Uplink, input: &[u8]) -> usize {
         lease: Lease::new(limits::LEASE, boot_time()),
         seen: &uplink.seen,
         roster: Roster::default(),
+        told: false,
         chunks: Vec::new().into_iter(),
         reported: 0,
         relayed: uplink.relay.opened(),

@@ -8,7 +8,7 @@ use chaos_kitty::{
 };
 use prost::Message;
 
-use crate::platform::Roster;
+use crate::platform::{Roster, listed::Listed};
 
 /// Bytes of targets in one message: a quarter of what gRPC lets pass, so that one long label can not
 /// push a message over the limit.
@@ -16,7 +16,7 @@ const CHUNK_BYTES: usize = limits::MESSAGE_BYTES / 4;
 
 /// Everything, for a server that knows nothing yet.
 pub(crate) fn full(roster: &Roster) -> Vec<TargetsChanged> {
-    let targets = roster.subjects.values().map(|subject| subject.target.clone());
+    let targets = roster.all().map(Listed::target);
     let mut messages = chunks(targets, std::iter::empty(), roster);
     if let Some(first) = messages.first_mut() {
         first.full = true;
@@ -26,12 +26,10 @@ pub(crate) fn full(roster: &Roster) -> Vec<TargetsChanged> {
 
 /// What leads from `old` to `new`. Empty when neither targets nor problems changed.
 pub(crate) fn diff(old: &Roster, new: &Roster) -> Vec<TargetsChanged> {
-    let targets = new.subjects.iter().map(|(id, subject)| (id, &subject.target));
-    let is_new = |(id, target): &(&String, &Target)| {
-        old.subjects.get(*id).is_none_or(|subject| subject.target != **target)
-    };
-    let upserted: Vec<_> = targets.filter(is_new).map(|(_, target)| target.clone()).collect();
-    let removed: Vec<_> = old.subjects.keys().filter(|id| !new.subjects.contains_key(*id)).cloned().collect();
+    let is_new = |listed: &&Listed| old.get(listed.id()).is_none_or(|before| !before.is_told_as(listed));
+    let upserted: Vec<_> = new.all().filter(is_new).map(Listed::target).collect();
+    let gone = old.all().map(Listed::id).filter(|id| new.get(id).is_none());
+    let removed: Vec<_> = gone.map(|id| String::from(&**id)).collect();
     if upserted.is_empty() && removed.is_empty() && old.problems == new.problems {
         return Vec::new();
     }
@@ -104,13 +102,13 @@ mod tests {
     type Known = BTreeMap<String, Target>;
 
     fn roster(targets: impl IntoIterator<Item = Target>) -> Roster {
-        let subject =
-            |target: Target| (target.id.clone(), Arc::new(Subject { target, ..Subject::default() }));
-        Roster { subjects: targets.into_iter().map(subject).collect(), problems: BTreeMap::new() }
+        let listed = |target| Arc::<Listed>::from(Subject { target, ..Subject::default() });
+        let targets = targets.into_iter().map(listed).map(|listed| (listed.id().clone(), listed)).collect();
+        Roster { targets: [("Platform", Arc::new(targets))].into(), problems: BTreeMap::new() }
     }
 
     fn known(roster: &Roster) -> Known {
-        roster.subjects.iter().map(|(id, subject)| (id.clone(), subject.target.clone())).collect()
+        roster.all().map(|listed| (listed.id().to_string(), listed.target())).collect()
     }
 
     /// What a server does with the messages.

@@ -23,7 +23,7 @@ use super::{
     outbound::{Outbound, own, stalled},
     roster,
 };
-use crate::{executor::step, platform::Roster, state::Seen};
+use crate::{executor::step, host::heap, platform::Roster, state::Seen};
 
 /// A server that leaves a message unread for this long is left.
 const STALLED: Duration = Duration::from_secs(10);
@@ -59,6 +59,8 @@ pub(super) struct Session<'a> {
     /// The roster as the server knows it, and the messages on their way there.
     pub(super) roster: Roster,
     pub(super) chunks: std::vec::IntoIter<TargetsChanged>,
+    /// Targets were told since memory was last given back.
+    pub(super) told: bool,
     /// The number of the last report sent.
     pub(super) reported: u64,
     pub(super) relayed: mpsc::Receiver<AgentMessage>,
@@ -107,6 +109,7 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
         seen: &uplink.seen,
         chunks: roster::full(&roster).into_iter(),
         roster,
+        told: false,
         reported,
         relayed: uplink.relay.opened(),
         steps: mpsc::channel(STEPS),
@@ -223,6 +226,7 @@ impl Session<'_> {
         if let Some(chunk) = self.chunks.next() {
             let (upserted, removed) = (chunk.upserted.len(), chunk.removed.len());
             tracing::debug!(upserted, removed, "targets told");
+            self.told = true;
             return Some(own(Up::Targets(chunk)));
         }
         let batch = self.uplink.reports.batch_after(self.reported)?;
@@ -270,6 +274,11 @@ impl Session<'_> {
         self.out.answer(Up::Renewal(answer))?;
         self.lease.renewed(renewal, now);
         self.uplink.executor.renew(self.lease.until());
+        // Not as soon as they are told: the transport has yet to write them.
+        if std::mem::take(&mut self.told) {
+            heap::give_back();
+            tracing::debug!("memory given back");
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     host::membership,
-    platform::{Owner, Platform as _, Publisher, Subject, support},
+    platform::{Owner, Platform as _, Publisher, Subject, listed::Listed, support},
 };
 
 /// Pause before an Engine that does not answer is tried again.
@@ -61,7 +61,7 @@ async fn follow(
     tracing::info!(containers = watch.found.len(), "the containers can be seen");
     loop {
         publisher.problem(watch.problem());
-        publisher.replace(watch.subjects().cloned());
+        publisher.replace(watch.targets().cloned());
         let changed = changes(&mut events).await?;
         watch.look_at(changed).await?;
     }
@@ -100,7 +100,7 @@ pub(super) struct Watch {
     rules: Arc<[Rule]>,
     engine: Arc<Engine>,
     /// By container id.
-    found: BTreeMap<Arc<str>, Arc<Subject>>,
+    found: BTreeMap<Arc<str>, Arc<Listed>>,
     /// By container id, the names of those that match and whose processes are not of this host.
     elsewhere: BTreeMap<String, String>,
 }
@@ -119,7 +119,7 @@ impl Watch {
         Self { owner, rules, engine, found: BTreeMap::new(), elsewhere: BTreeMap::new() }
     }
 
-    pub(super) fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Arc<Listed>> {
         self.found.values()
     }
 
@@ -155,7 +155,7 @@ impl Watch {
             self.elsewhere.remove(&id);
             let shared = Arc::from(&*id);
             match container.map_or(Seen::Nothing, |container| self.see(&shared, &container)) {
-                Seen::Target(subject) => drop(self.found.insert(shared, Arc::new(*subject))),
+                Seen::Target(subject) => drop(self.found.insert(shared, (*subject).into())),
                 Seen::Elsewhere(name) => drop(self.elsewhere.insert(id, name)),
                 Seen::Nothing => {}
             }

@@ -36,7 +36,7 @@ impl DockerPlatform {
         watch.look_at_all().await?;
         match watch.problem() {
             Some(problem) => Err(problem),
-            None => Ok(format!("{version}, containers offered: {}", watch.subjects().count())),
+            None => Ok(format!("{version}, containers offered: {}", watch.targets().count())),
         }
     }
 }

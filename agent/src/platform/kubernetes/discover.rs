@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     host::{membership, process},
-    platform::{Owner, Platform as _, Publisher, Subject, support},
+    platform::{Owner, Platform as _, Publisher, Subject, listed::Listed, support},
 };
 
 /// Pause before an API server that does not answer is tried again.
@@ -75,7 +75,7 @@ async fn follow(
 
 fn publish(watch: &Watch, publisher: &Publisher) {
     publisher.problem(watch.problem());
-    publisher.replace(watch.subjects().cloned());
+    publisher.replace(watch.targets().cloned());
 }
 
 /// Waits for a change, and gathers those that follow at once. `None`: the API server ended the stream.
@@ -97,7 +97,7 @@ pub(super) struct Watch {
     /// From which changes follow.
     version: String,
     /// By uid.
-    found: BTreeMap<String, Arc<Subject>>,
+    found: BTreeMap<String, Arc<Listed>>,
     /// By uid, the names of those that match, whose processes are not of this host, and that no rule offers anyway.
     elsewhere: BTreeMap<String, String>,
 }
@@ -108,7 +108,7 @@ impl Watch {
         Self { owner, rules, cluster, version: String::new(), found, elsewhere }
     }
 
-    pub(super) fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Arc<Listed>> {
         self.found.values()
     }
 
@@ -173,7 +173,7 @@ impl Watch {
                 continue;
             }
             let subject = self.subject(pod, rule, &container.name, main);
-            self.found.insert(uid(pod).to_owned(), Arc::new(subject));
+            self.found.insert(uid(pod).to_owned(), subject.into());
         }
     }
 

@@ -46,7 +46,7 @@ impl KubernetesPlatform {
         let version = cluster.version().await?;
         let mut watch = discover::Watch::new(self.owner.clone(), self.rules.clone(), cluster);
         watch.look_at_all().await?;
-        Ok(format!("Kubernetes {version}, pods offered: {}", watch.subjects().count()))
+        Ok(format!("Kubernetes {version}, pods offered: {}", watch.targets().count()))
     }
 }
 

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     host::membership,
-    platform::{Owner, Platform as _, Publisher, Subject, support},
+    platform::{Owner, Platform as _, Publisher, Subject, listed::Listed, support},
 };
 
 /// Pause before a systemd that does not answer is tried again.
@@ -59,7 +59,7 @@ async fn follow(owner: Owner, rules: Arc<[Rule]>, publisher: &Publisher) -> Resu
     tracing::info!(services = watch.found.len(), "the services can be seen");
     loop {
         publisher.problem(None);
-        publisher.replace(watch.subjects().cloned());
+        publisher.replace(watch.targets().cloned());
         let first = changes.recv().await.ok_or_else(|| "D-Bus closed the connection".to_owned())?;
         sleep(SETTLE).await;
         let mut changed = BTreeSet::from([first]);
@@ -154,7 +154,7 @@ pub(super) struct Watch {
     rules: Arc<[Rule]>,
     manager: Manager,
     /// By the path of the unit.
-    found: BTreeMap<String, Arc<Subject>>,
+    found: BTreeMap<String, Arc<Listed>>,
 }
 
 impl Watch {
@@ -162,7 +162,7 @@ impl Watch {
         Self { owner, rules, manager, found: BTreeMap::new() }
     }
 
-    pub(super) fn subjects(&self) -> impl Iterator<Item = &Arc<Subject>> {
+    pub(super) fn targets(&self) -> impl Iterator<Item = &Arc<Listed>> {
         self.found.values()
     }
 
@@ -178,7 +178,7 @@ impl Watch {
             let Some(rule) = rules::rule_of(&self.rules, &name) else { continue };
             let service = self.manager.service(&path).await?;
             match service.and_then(|service| subject(&self.owner, rule, &name, &path, &service)) {
-                Some(subject) => drop(self.found.insert(path, Arc::new(subject))),
+                Some(subject) => drop(self.found.insert(path, subject.into())),
                 None => drop(self.found.remove(&path)),
             }
         }

@@ -33,7 +33,7 @@ impl SystemdPlatform {
         let version = manager.version().await?;
         let mut watch = discover::Watch::new(self.owner.clone(), self.rules.clone(), manager);
         watch.look_at_all().await?;
-        Ok(format!("systemd {version}, services offered: {}", watch.subjects().count()))
+        Ok(format!("systemd {version}, services offered: {}", watch.targets().count()))
     }
 }
 

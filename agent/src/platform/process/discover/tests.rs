@@ -184,17 +184,17 @@ async fn a_process_comes_and_goes(with_events: bool) {
     watching.spawn(watch.run());
     let orphan = Orphan::start(&program);
     let pid = orphan.0;
-    let there = roster.wait_for(|roster| roster.subjects.contains_key(&format!("process/a/lone:{pid}")));
-    let subjects = tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap().subjects.clone();
-    assert_eq!(subjects.values().next().unwrap().main.unwrap().pid, pid);
+    let there = roster.wait_for(|roster| roster.get(&format!("process/a/lone:{pid}")).is_some());
+    let found = tokio::time::timeout(PATIENCE, there).await.unwrap().unwrap().clone();
+    assert_eq!(found.all().next().unwrap().subject().main.unwrap().pid, pid);
 
     orphan.signal(Signal::STOP);
     let unwell = v1::target_health::State::Unknown as i32;
-    let stopped = roster.wait_for(|roster| roster.subjects.values().any(|one| one.target.health == unwell));
+    let stopped = roster.wait_for(|roster| roster.all().any(|one| one.target().health == unwell));
     tokio::time::timeout(PATIENCE, stopped).await.unwrap().unwrap();
 
     drop(orphan);
-    let gone = roster.wait_for(|roster| roster.subjects.is_empty());
+    let gone = roster.wait_for(|roster| roster.all().next().is_none());
     tokio::time::timeout(PATIENCE, gone).await.unwrap().unwrap();
 }
 
