@@ -90,6 +90,7 @@ async fn a_cgroup_that_others_share_is_not_frozen() {
         let own = own;
         own.0.attach(victim.process().pid).unwrap();
         own.0.attach(neighbour.process().pid).unwrap();
+        eventually("the neighbour has come to rest", || neighbour.state() == 'S').await;
         bench.delay("a", "t", HOUR);
         bench.started("a").await;
         assert_eq!((victim.state(), neighbour.state()), ('T', 'S'));
