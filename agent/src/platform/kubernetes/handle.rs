@@ -6,8 +6,10 @@ use chaos_kitty::Problem;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
-    api::{DeleteParams, EvictParams, Preconditions},
+    api::{DeleteParams, PostParams, Preconditions},
+    core::Status,
 };
+use serde_json::json;
 
 use super::{cluster::Cluster, health, workload::Workload};
 
@@ -32,9 +34,9 @@ impl PodHandle {
 
     /// Evicts it, as a drain of its node does.
     pub async fn evict(&self) -> Result<(), Problem> {
-        let pods = self.pods();
-        let how = EvictParams { delete_options: Some(self.this_one(false)), ..EvictParams::default() };
-        self.asked("evicting", pods.evict(&self.name, &how)).await.map(drop)
+        let (pods, how) = (self.pods(), PostParams::default());
+        let evicted = pods.create_subresource::<Status>("eviction", &self.name, &how, self.eviction());
+        self.asked("evicting", evicted).await.map(drop)
     }
 
     /// How it is, in words; `None`: it is gone.
@@ -48,6 +50,13 @@ impl PodHandle {
     /// Who makes it, if that is something with a number of replicas.
     pub const fn workload(&self) -> Option<&Workload> {
         self.workload.as_ref()
+    }
+
+    /// Not by `Api::evict`: kube 2.0 names the field `delete_options`, which an API server ignores, and then evicts
+    /// whatever pod has the name. Without a version it is of the one that the server prefers.
+    fn eviction(&self) -> Vec<u8> {
+        let body = json!({"metadata": {"name": self.name}, "deleteOptions": self.this_one(false)});
+        body.to_string().into_bytes()
     }
 
     fn this_one(&self, at_once: bool) -> DeleteParams {
@@ -76,6 +85,11 @@ mod tests {
         Code,
         v1::{self, action::Kind},
     };
+    use http::{Request, Response};
+    use kube::{Client, client::Body};
+    use serde_json::Value;
+    use tokio::sync::mpsc;
+    use tower::{BoxError, service_fn};
 
     use super::*;
     use crate::{
@@ -83,11 +97,70 @@ mod tests {
         platform::{Platform as _, Subject, kubernetes::KubernetesPlatform},
     };
 
+    /// A pod in a cluster that always answers this, and the requests that it gets.
+    fn till(status: u16, answer: Value) -> (PodHandle, mpsc::UnboundedReceiver<(String, Value)>) {
+        let (requests, asked) = mpsc::unbounded_channel();
+        let api = service_fn(move |request: Request<Body>| {
+            let (requests, answer) = (requests.clone(), answer.to_string());
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = request.into_body().collect_bytes().await?;
+                requests.send((path, serde_json::from_slice(&body)?))?;
+                Ok::<_, BoxError>(Response::builder().status(status).body(Body::from(answer.into_bytes()))?)
+            }
+        });
+        let cluster = Arc::new(Cluster::simulated(Client::new(api, "default")));
+        let [namespace, name, uid] = ["shop", "till-0", "1f"].map(str::to_owned);
+        (PodHandle { cluster, namespace, name, uid, workload: None }, asked)
+    }
+
+    /// As API servers answer, with what only newer ones say besides.
+    fn failure(code: u16, reason: &str, message: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "code": code,
+            "reason": reason, "message": message,
+            "details": {"causes": [{"reason": "DisruptionBudget", "message": "needs 1 healthy pods"}]},
+        })
+    }
+
+    #[tokio::test]
+    async fn an_eviction_is_of_this_life_of_the_pod_whatever_version_the_server_speaks() {
+        let success = json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201});
+        let (pod, mut asked) = till(201, success);
+        pod.evict().await.unwrap();
+        let (path, body) = asked.recv().await.unwrap();
+        assert_eq!(path, "/api/v1/namespaces/shop/pods/till-0/eviction");
+        assert_eq!(body["deleteOptions"]["preconditions"]["uid"], "1f");
+        assert_eq!(
+            body.get("apiVersion"),
+            None,
+            "policy/v1 is unknown to old servers, policy/v1beta1 to new ones"
+        );
+        let (pod, mut asked) = till(200, json!({"kind": "Status", "status": "Success"}));
+        pod.delete(true).await.unwrap();
+        let (_, body) = asked.recv().await.unwrap();
+        assert_eq!((&body["preconditions"]["uid"], &body["gracePeriodSeconds"]), (&json!("1f"), &json!(0)));
+    }
+
+    #[tokio::test]
+    async fn what_the_server_refuses_is_told_with_its_reason() {
+        for (status, reason, code, hint) in [
+            (429, "TooManyRequests", Code::SupervisorRefused, "disruption budget"),
+            (409, "Conflict", Code::Recycled, "choose anew"),
+            (404, "NotFound", Code::TargetGone, ""),
+            (403, "Forbidden", Code::SupervisorRefused, "rights"),
+        ] {
+            let (pod, _asked) = till(status, failure(status, reason, "not now"));
+            let problem = pod.evict().await.unwrap_err();
+            assert_eq!(problem.code, code, "{status}");
+            assert!(problem.message.contains("evicting pod shop/till-0: not now"), "{problem}");
+            assert!(problem.hint.contains(hint), "{problem}");
+        }
+    }
+
     #[tokio::test]
     async fn a_pod_whose_processes_are_elsewhere_is_never_taken_for_the_host() {
-        let cluster = Arc::new(Cluster::nowhere());
-        let [namespace, name, uid] = ["shop", "till", "1f"].map(str::to_owned);
-        let pod = PodHandle { cluster, namespace, name, uid, workload: None };
+        let (pod, _) = till(500, json!({}));
         let target =
             v1::Target { platform_type: KubernetesPlatform::TYPE.to_owned(), ..v1::Target::default() };
         let elsewhere = Subject { target, pod: Some(Arc::new(pod)), ..Subject::default() };
