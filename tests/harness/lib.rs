@@ -23,7 +23,6 @@
 mod agent;
 pub mod booted;
 pub mod docker;
-pub mod engine;
 pub mod http;
 pub mod manual;
 pub mod process;
@@ -31,6 +30,7 @@ pub mod proxy;
 mod sandbox;
 mod server;
 mod shop;
+pub mod simulated;
 pub mod wait;
 
 pub use agent::Agent;

@@ -1,6 +1,6 @@
 //! Whoever makes the target, a pod, keeps fewer of them; the undo gives it back at least as many as it had.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use chaos_kitty::{
     Code, Problem,
@@ -12,10 +12,7 @@ use futures_util::future::FutureExt;
 use super::{Arm, Fault, Prepared, Resource, Step, evidence, out_of_order, unsupported};
 use crate::platform::{
     Subject,
-    kubernetes::{
-        handle::PodHandle,
-        workload::{Size, Workload},
-    },
+    kubernetes::workload::{Size, Workload},
 };
 
 /// How long it is waited until all pods that are too many are gone: longer than what a pod has of its own to end in
@@ -30,7 +27,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct Scale {
-    pod: Arc<PodHandle>,
+    workload: Workload,
     replicas: u32,
     before: Option<Size>,
     /// When it was ordered.
@@ -40,21 +37,16 @@ pub(super) struct Scale {
 
 impl Scale {
     pub(super) fn new(order: v1::ScaleDown, subject: &Subject) -> Result<Self, Problem> {
-        let pod = subject.pod.clone().filter(|pod| pod.workload().is_some());
-        let pod = pod.ok_or_else(|| {
+        let workload = subject.pod.as_ref().and_then(|pod| pod.workload()).ok_or_else(|| {
             unsupported(subject, "a scale-down")
                 .hint("only a Deployment, StatefulSet or ReplicaSet has a number of replicas")
         })?;
         let figures = ScaleResult::default();
-        Ok(Self { pod, replicas: order.replicas, before: None, ordered: Duration::ZERO, figures })
-    }
-
-    fn workload(&self) -> Result<&Workload, Problem> {
-        self.pod.workload().ok_or_else(out_of_order)
+        Ok(Self { workload, replicas: order.replicas, before: None, ordered: Duration::ZERO, figures })
     }
 
     async fn look_before(&mut self) -> Result<Prepared, Problem> {
-        let workload = self.workload()?;
+        let workload = &self.workload;
         let size = workload.size().await?;
         if size.wanted <= self.replicas {
             let what = format!("{workload} has {} replicas: there is nothing to take", size.wanted);
@@ -71,7 +63,7 @@ impl Scale {
     async fn scale(&mut self) -> Result<Duration, Problem> {
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
         self.ordered = boot_time();
-        self.workload()?.shrink(before, self.replicas).await?;
+        self.workload.shrink(before, self.replicas).await?;
         self.shrink(before.present).await?;
         let now = boot_time();
         self.figures.took = Some(now.saturating_sub(self.ordered).into());
@@ -81,7 +73,7 @@ impl Scale {
     /// How large it is. An API server that does not answer may be back soon.
     async fn size(&self, until: Duration) -> Result<Size, Problem> {
         loop {
-            match self.workload()?.size().await {
+            match self.workload.size().await {
                 Err(problem) if problem.code == Code::NoAnswer && boot_time() < until => {
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
@@ -121,7 +113,7 @@ impl Scale {
     async fn restored(&mut self, reverted: &Reverted) -> Result<Vec<v1::Evidence>, Problem> {
         self.figures.held = Some(reverted.at.saturating_sub(self.ordered).into());
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
-        let workload = self.workload()?;
+        let workload = &self.workload;
         let size = match self.size(boot_time() + LOOK).await {
             Err(problem) if problem.code == Code::TargetGone => {
                 return Ok(vec![evidence(Phase::After, "replicas", "it is gone")]);

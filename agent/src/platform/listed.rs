@@ -32,6 +32,11 @@ impl Listed {
         Target::decode(&*self.target).unwrap_or_default()
     }
 
+    /// Bytes that the server is told of it.
+    pub const fn size(&self) -> usize {
+        self.target.len()
+    }
+
     /// What actions need of it.
     pub fn subject(&self) -> Subject {
         Subject {

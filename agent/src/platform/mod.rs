@@ -90,13 +90,13 @@ pub struct Roster {
 
 impl Roster {
     /// All of them, of whatever platform.
-    pub fn all(&self) -> impl Iterator<Item = &Listed> {
-        self.targets.values().flat_map(|targets| targets.values().map(|listed| &**listed))
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Listed>> {
+        self.targets.values().flat_map(|targets| targets.values())
     }
 
     /// The target of that id.
-    pub fn get(&self, id: &str) -> Option<&Listed> {
-        self.targets.values().find_map(|targets| targets.get(id)).map(|listed| &**listed)
+    pub fn get(&self, id: &str) -> Option<&Arc<Listed>> {
+        self.targets.values().find_map(|targets| targets.get(id))
     }
 }
 

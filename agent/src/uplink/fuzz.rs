@@ -22,6 +22,7 @@ use super::{
     Presence, Reports, Uplink,
     outbound::Outbound,
     relay::Relay,
+    roster,
     session::{STEPS, Session, welcome},
 };
 use crate::{
@@ -89,7 +90,7 @@ fn take_all(uplink: &Uplink, input: &[u8]) -> usize {
         seen: &uplink.seen,
         roster: Roster::default(),
         told: false,
-        chunks: Vec::new().into_iter(),
+        chunks: roster::diff(&Roster::default(), &Roster::default()),
         reported: 0,
         relayed: uplink.relay.opened(),
         steps: mpsc::channel(STEPS),

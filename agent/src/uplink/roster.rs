@@ -1,39 +1,31 @@
 //! The roster on its way up: a full list after the Hello, then only what changed. Pure.
 
-use std::iter::Peekable;
+use std::{iter::Peekable, mem, sync::Arc, vec};
 
 use chaos_kitty::{
     limits,
-    v1::{PlatformProblem, Target, TargetsChanged},
+    v1::{PlatformProblem, TargetsChanged},
 };
-use prost::Message;
 
 use crate::platform::{Roster, listed::Listed};
 
-/// Bytes of targets in one message: a quarter of what gRPC lets pass, so that one long label can not
-/// push a message over the limit.
-const CHUNK_BYTES: usize = limits::MESSAGE_BYTES / 4;
+/// Bytes of targets in one message. The transport keeps a buffer as large as its largest message on both sides, for as long
+/// as the stream lasts; and one long label must not push a message over what gRPC lets pass.
+const CHUNK_BYTES: usize = 16 << 10;
 
 /// Everything, for a server that knows nothing yet.
-pub(crate) fn full(roster: &Roster) -> Vec<TargetsChanged> {
-    let targets = roster.all().map(Listed::target);
-    let mut messages = chunks(targets, std::iter::empty(), roster);
-    if let Some(first) = messages.first_mut() {
-        first.full = true;
-    }
-    messages
+pub(crate) fn full(roster: &Roster) -> Messages {
+    Messages { full: true, ..Messages::new(roster.all().cloned().collect(), Vec::new(), roster) }
 }
 
-/// What leads from `old` to `new`. Empty when neither targets nor problems changed.
-pub(crate) fn diff(old: &Roster, new: &Roster) -> Vec<TargetsChanged> {
-    let is_new = |listed: &&Listed| old.get(listed.id()).is_none_or(|before| !before.is_told_as(listed));
-    let upserted: Vec<_> = new.all().filter(is_new).map(Listed::target).collect();
-    let gone = old.all().map(Listed::id).filter(|id| new.get(id).is_none());
-    let removed: Vec<_> = gone.map(|id| String::from(&**id)).collect();
-    if upserted.is_empty() && removed.is_empty() && old.problems == new.problems {
-        return Vec::new();
-    }
-    chunks(upserted.into_iter(), removed.into_iter(), new)
+/// What leads from `old` to `new`. None when neither targets nor problems changed.
+pub(crate) fn diff(old: &Roster, new: &Roster) -> Messages {
+    let is_new = |listed: &&Arc<Listed>| old.get(listed.id()).is_none_or(|before| !before.is_told_as(listed));
+    let upserted: Vec<_> = new.all().filter(is_new).cloned().collect();
+    let gone = old.all().map(|listed| listed.id()).filter(|id| new.get(id).is_none());
+    let removed: Vec<_> = gone.cloned().collect();
+    let is_none = upserted.is_empty() && removed.is_empty() && old.problems == new.problems;
+    Messages { over: is_none, ..Messages::new(upserted, removed, new) }
 }
 
 /// Why platforms can not see their targets.
@@ -45,30 +37,39 @@ pub(crate) fn problems(roster: &Roster) -> Vec<PlatformProblem> {
     roster.problems.iter().map(problem).collect()
 }
 
-/// At least one message; all carry the present problems, the last one is complete.
-fn chunks(
-    upserted: impl Iterator<Item = Target>,
-    removed: impl Iterator<Item = String>,
-    roster: &Roster,
-) -> Vec<TargetsChanged> {
-    let (mut upserted, mut removed) = (upserted.peekable(), removed.peekable());
-    let mut messages = Vec::new();
-    loop {
-        let mut room = Room { entries: limits::TARGETS_PER_MESSAGE, bytes: CHUNK_BYTES };
-        messages.push(TargetsChanged {
-            removed: room.take(&mut removed, String::len),
-            upserted: room.take(&mut upserted, Target::encoded_len),
-            problems: problems(roster),
-            ..TargetsChanged::default()
-        });
-        if upserted.peek().is_none() && removed.peek().is_none() {
-            break;
+/// A change of the roster, in messages that are made when they are asked for: of thousands of targets only those of one
+/// message are unpacked at a time. All carry the present problems, the last one is complete.
+pub(crate) struct Messages {
+    upserted: Peekable<vec::IntoIter<Arc<Listed>>>,
+    removed: Peekable<vec::IntoIter<Arc<str>>>,
+    problems: Vec<PlatformProblem>,
+    /// The next one begins a full list.
+    full: bool,
+    /// There is no next one.
+    over: bool,
+}
+
+impl Messages {
+    fn new(upserted: Vec<Arc<Listed>>, removed: Vec<Arc<str>>, roster: &Roster) -> Self {
+        let (upserted, removed) = (upserted.into_iter().peekable(), removed.into_iter().peekable());
+        Self { upserted, removed, problems: problems(roster), full: false, over: false }
+    }
+}
+
+impl Iterator for Messages {
+    type Item = TargetsChanged;
+
+    fn next(&mut self) -> Option<TargetsChanged> {
+        if self.over {
+            return None;
         }
+        let mut room = Room { entries: limits::TARGETS_PER_MESSAGE, bytes: CHUNK_BYTES };
+        let removed = room.take(&mut self.removed, |id| id.len(), |id| String::from(&*id));
+        let upserted = room.take(&mut self.upserted, |listed| listed.size(), |listed| listed.target());
+        self.over = self.upserted.peek().is_none() && self.removed.peek().is_none();
+        let (problems, full, complete) = (self.problems.clone(), mem::take(&mut self.full), self.over);
+        Some(TargetsChanged { full, upserted, removed, complete, problems })
     }
-    if let Some(last) = messages.last_mut() {
-        last.complete = true;
-    }
-    messages
 }
 
 struct Room {
@@ -78,13 +79,18 @@ struct Room {
 
 impl Room {
     /// As many as there is room for.
-    fn take<T>(&mut self, source: &mut Peekable<impl Iterator<Item = T>>, size: fn(&T) -> usize) -> Vec<T> {
+    fn take<S, T>(
+        &mut self,
+        source: &mut Peekable<vec::IntoIter<S>>,
+        size: impl Fn(&S) -> usize,
+        told: impl Fn(S) -> T,
+    ) -> Vec<T> {
         let mut taken = Vec::new();
         while self.entries > 0 && self.bytes > 0 {
             let Some(next) = source.next() else { break };
             self.entries -= 1;
             self.bytes = self.bytes.saturating_sub(size(&next));
-            taken.push(next);
+            taken.push(told(next));
         }
         taken
     }
@@ -92,9 +98,11 @@ impl Room {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, sync::Arc};
+    use std::collections::BTreeMap;
 
+    use chaos_kitty::v1::Target;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use crate::platform::Subject;
@@ -112,7 +120,7 @@ mod tests {
     }
 
     /// What a server does with the messages.
-    fn apply(known: &mut Known, messages: Vec<TargetsChanged>) {
+    fn apply(known: &mut Known, messages: impl IntoIterator<Item = TargetsChanged>) {
         for message in messages {
             if message.full {
                 known.clear();
@@ -148,7 +156,7 @@ mod tests {
             apply(&mut server, full(&rosters[0]));
             prop_assert_eq!(&server, &known(&rosters[0]));
             for pair in rosters.windows(2) {
-                let messages = diff(&pair[0], &pair[1]);
+                let messages: Vec<_> = diff(&pair[0], &pair[1]).collect();
                 prop_assert_eq!(messages.is_empty(), pair[0] == pair[1]);
                 apply(&mut server, messages);
                 prop_assert_eq!(&server, &known(&pair[1]));
@@ -164,10 +172,10 @@ mod tests {
             labels: [("k".to_owned(), label.clone())].into(),
             ..Target::default()
         }));
-        let messages = full(&many);
+        let messages: Vec<_> = full(&many).collect();
         assert_well_formed(&messages);
         assert!(messages.len() >= 7 && messages[0].full && !messages[1].full);
-        let gone = diff(&many, &Roster::default());
+        let gone: Vec<_> = diff(&many, &Roster::default()).collect();
         assert_well_formed(&gone);
         assert_eq!(gone.len(), 4);
     }
@@ -175,10 +183,10 @@ mod tests {
     #[test]
     fn an_empty_roster_is_said_too_and_so_is_a_change_of_problems_alone() {
         let none = Roster::default();
-        assert_well_formed(&full(&none));
+        assert_well_formed(&full(&none).collect::<Vec<_>>());
         let blind =
             Roster { problems: [("ProcessPlatform", "no /proc".to_owned())].into(), ..Roster::default() };
-        let messages = diff(&none, &blind);
+        let messages: Vec<_> = diff(&none, &blind).collect();
         assert_well_formed(&messages);
         assert_eq!(messages[0].problems[0].message, "no /proc");
     }

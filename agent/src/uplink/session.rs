@@ -9,7 +9,7 @@ use chaos_kitty::{
     limits, telemetry,
     v1::{
         AgentMessage, Goodbye, LeaseRenewal, Pong, Refusal, RunStep, ServerMessage, StartAction, StepResult,
-        TargetsChanged, Welcome, agent_message::Kind as Up, server_message::Kind as Down,
+        Welcome, agent_message::Kind as Up, server_message::Kind as Down,
     },
 };
 use tokio::{
@@ -58,7 +58,7 @@ pub(super) struct Session<'a> {
     pub(super) seen: &'a watch::Sender<Seen>,
     /// The roster as the server knows it, and the messages on their way there.
     pub(super) roster: Roster,
-    pub(super) chunks: std::vec::IntoIter<TargetsChanged>,
+    pub(super) chunks: roster::Messages,
     /// Targets were told since memory was last given back.
     pub(super) told: bool,
     /// The number of the last report sent.
@@ -107,7 +107,7 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
         out,
         lease: renewed,
         seen: &uplink.seen,
-        chunks: roster::full(&roster).into_iter(),
+        chunks: roster::full(&roster),
         roster,
         told: false,
         reported,
@@ -213,7 +213,7 @@ impl Session<'_> {
                 () = self.uplink.reports.news(), if waiting.is_none() => self.moved = Instant::now(),
                 Ok(()) = rosters.changed(), if waiting.is_none() => {
                     let roster = rosters.borrow_and_update().clone();
-                    self.chunks = roster::diff(&self.roster, &roster).into_iter();
+                    self.chunks = roster::diff(&self.roster, &roster);
                     self.roster = roster;
                     self.moved = Instant::now();
                 }

@@ -22,6 +22,9 @@ use super::Settings;
 /// Longest wait for an answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Pods in one answer: what a pod says of itself is ten times what is kept of it.
+const PAGE: u32 = 100;
+
 /// Where a cluster puts what a pod's account needs,
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -136,11 +139,16 @@ impl Cluster {
         Ok(version.git_version)
     }
 
-    /// All pods that may be seen, and the version from which their changes follow.
-    pub(super) async fn pods(&self) -> Result<ObjectList<Pod>, String> {
+    /// Some of the pods that may be seen: the first, or those after a page that says that there are more.
+    pub(super) async fn pods(&self, after: Option<String>) -> Result<ObjectList<Pod>, String> {
         let pods: Api<Pod> = Api::all(self.client.clone());
-        self.seen(pods.list(&ListParams { field_selector: self.fields.clone(), ..ListParams::default() }))
-            .await
+        let which = ListParams {
+            field_selector: self.fields.clone(),
+            limit: Some(PAGE),
+            continue_token: after,
+            ..ListParams::default()
+        };
+        self.seen(pods.list(&which)).await
     }
 
     /// What happens to pods from a version on, until the API server ends the stream, as it does now and then.

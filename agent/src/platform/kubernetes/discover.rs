@@ -20,11 +20,11 @@ use super::{
     handle::PodHandle,
     health,
     rules::{self, Controller, Rule},
-    workload::{Kind, Workload},
+    workload::Kind,
 };
 use crate::{
     host::{membership, process},
-    platform::{Owner, Platform as _, Publisher, Subject, listed::Listed, support},
+    platform::{Owner, Platform as _, Publisher, Subject, Targets, listed::Listed, support},
 };
 
 /// Pause before an API server that does not answer is tried again.
@@ -96,15 +96,14 @@ pub(super) struct Watch {
     cluster: Arc<Cluster>,
     /// From which changes follow.
     version: String,
-    /// By uid.
-    found: BTreeMap<String, Arc<Listed>>,
-    /// By uid, the names of those that match, whose processes are not of this host, and that no rule offers anyway.
-    elsewhere: BTreeMap<String, String>,
+    found: Targets,
+    /// By target id, the names of those that match, whose processes are not of this host, and that no rule offers anyway.
+    elsewhere: BTreeMap<Arc<str>, String>,
 }
 
 impl Watch {
     pub(super) fn new(owner: Owner, rules: Arc<[Rule]>, cluster: Arc<Cluster>) -> Self {
-        let (found, elsewhere) = (BTreeMap::new(), BTreeMap::new());
+        let (found, elsewhere) = (Targets::new(), BTreeMap::new());
         Self { owner, rules, cluster, version: String::new(), found, elsewhere }
     }
 
@@ -123,12 +122,19 @@ impl Watch {
     }
 
     pub(super) async fn look_at_all(&mut self) -> Result<(), String> {
-        let pods = self.cluster.pods().await?;
-        self.version = pods.metadata.resource_version.unwrap_or_default();
         self.found.clear();
         self.elsewhere.clear();
-        self.look_at(&pods.items);
-        Ok(())
+        let mut after = None;
+        loop {
+            let page = self.cluster.pods(after).await?;
+            self.look_at(&page.items);
+            // The same on all pages: they show one moment.
+            self.version = page.metadata.resource_version.unwrap_or_default();
+            after = page.metadata.continue_.filter(|token| !token.is_empty());
+            if after.is_none() {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes changes in. False: too many were missed, everything is to be looked at anew.
@@ -143,7 +149,7 @@ impl Watch {
                 WatchEvent::Deleted(pod) => {
                     self.version = pod.metadata.resource_version.clone().unwrap_or_default();
                     changed.remove(uid(&pod));
-                    self.forget(uid(&pod));
+                    self.forget(&self.id(&pod));
                 }
                 WatchEvent::Bookmark(mark) => self.version = mark.metadata.resource_version,
                 WatchEvent::Error(status) if status.code == EXPIRED => return Ok(false),
@@ -155,25 +161,29 @@ impl Watch {
         Ok(true)
     }
 
-    fn forget(&mut self, uid: &str) {
-        self.found.remove(uid);
-        self.elsewhere.remove(uid);
+    fn id(&self, pod: &Pod) -> String {
+        format!("kubernetes/{}/{}/{}", self.owner.agent_id, namespace(pod), name(pod))
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.found.remove(id);
+        self.elsewhere.remove(id);
     }
 
     fn look_at(&mut self, pods: &[Pod]) {
         let ids = pods.iter().filter_map(|pod| health::id(self.matching(pod)?.1));
         let mains = mains(&ids.collect());
         for pod in pods {
-            self.forget(uid(pod));
+            self.forget(&self.id(pod));
             let Some((rule, container)) = self.matching(pod) else { continue };
             let Some(id) = health::id(container) else { continue };
             let main = mains.get(id);
             if main.is_none() && !rule.anywhere {
-                self.elsewhere.insert(uid(pod).to_owned(), name(pod).to_owned());
+                self.elsewhere.insert(self.id(pod).into(), name(pod).to_owned());
                 continue;
             }
-            let subject = self.subject(pod, rule, &container.name, main);
-            self.found.insert(uid(pod).to_owned(), subject.into());
+            let listed: Arc<Listed> = self.subject(pod, rule, &container.name, main).into();
+            self.found.insert(listed.id().clone(), listed);
         }
     }
 
@@ -196,12 +206,7 @@ impl Watch {
         let group = rule.group.as_deref().or(top.map(|top| top.name)).unwrap_or(&name).to_owned();
         let workload = top.and_then(|top| {
             let kind = Kind::from_str(top.kind, false).ok()?;
-            Some(Workload {
-                cluster: self.cluster.clone(),
-                kind,
-                namespace: namespace.clone(),
-                name: top.name.to_owned(),
-            })
+            Some((kind, top.name.into()))
         });
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
         let known =
@@ -209,7 +214,7 @@ impl Watch {
         let known = known.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let process = main.map(|main| main.process);
         let target = v1::Target {
-            id: format!("kubernetes/{}/{namespace}/{name}", self.owner.agent_id),
+            id: self.id(pod),
             // A container that is started again in the same pod is another life, and its main process may be a target
             // of another platform too: by these words it is known as the same.
             incarnation: process
@@ -225,8 +230,13 @@ impl Watch {
             actions: support::of_pod(main.is_some(), workload.is_some()).map(i32::from).collect(),
             labels: self.owner.labels.clone().into_iter().chain(labels).chain(known).collect(),
         };
-        let uid = uid(pod).to_owned();
-        let handle = PodHandle { cluster: self.cluster.clone(), namespace, name, uid, workload };
+        let handle = PodHandle {
+            cluster: self.cluster.clone(),
+            namespace: namespace.into(),
+            name: name.into(),
+            uid: uid(pod).into(),
+            workload,
+        };
         let cgroup = main.map(|main| main.cgroup.as_str().into());
         Subject { target, main: process, cgroup, pod: Some(Arc::new(handle)), ..Subject::default() }
     }

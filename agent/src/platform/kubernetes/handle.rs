@@ -11,18 +11,22 @@ use kube::{
 };
 use serde_json::json;
 
-use super::{cluster::Cluster, health, workload::Workload};
+use super::{
+    cluster::Cluster,
+    health,
+    workload::{Kind, Workload},
+};
 
 /// One pod, in this life: what is asked of it is not done to another that bears its name by now, as those of a
 /// StatefulSet do.
 #[derive(Debug)]
 pub struct PodHandle {
     pub(super) cluster: Arc<Cluster>,
-    pub(super) namespace: String,
-    pub(super) name: String,
-    pub(super) uid: String,
-    /// Who makes it, if that is something with a number of replicas.
-    pub(super) workload: Option<Workload>,
+    pub(super) namespace: Box<str>,
+    pub(super) name: Box<str>,
+    pub(super) uid: Box<str>,
+    /// Kind and name of what makes it, if that is something with a number of replicas.
+    pub(super) workload: Option<(Kind, Box<str>)>,
 }
 
 impl PodHandle {
@@ -43,13 +47,19 @@ impl PodHandle {
     pub async fn look(&self) -> Result<Option<String>, Problem> {
         let pods = self.pods();
         let pod = self.asked("looking at", pods.get_opt(&self.name)).await?;
-        let pod = pod.filter(|pod| pod.metadata.uid.as_ref() == Some(&self.uid));
+        let pod = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&*self.uid));
         Ok(pod.as_ref().map(health::words))
     }
 
     /// Who makes it, if that is something with a number of replicas.
-    pub const fn workload(&self) -> Option<&Workload> {
-        self.workload.as_ref()
+    pub fn workload(&self) -> Option<Workload> {
+        let (kind, name) = self.workload.clone()?;
+        Some(Workload {
+            cluster: self.cluster.clone(),
+            kind,
+            namespace: self.namespace.to_string(),
+            name: name.into(),
+        })
     }
 
     /// Not by `Api::evict`: kube 2.0 names the field `delete_options`, which an API server ignores, and then evicts
@@ -60,7 +70,7 @@ impl PodHandle {
     }
 
     fn this_one(&self, at_once: bool) -> DeleteParams {
-        let uid = Preconditions { uid: Some(self.uid.clone()), resource_version: None };
+        let uid = Preconditions { uid: Some(self.uid.to_string()), resource_version: None };
         let how = if at_once { DeleteParams::default().grace_period(0) } else { DeleteParams::default() };
         how.preconditions(uid)
     }
@@ -110,7 +120,7 @@ mod tests {
             }
         });
         let cluster = Arc::new(Cluster::simulated(Client::new(api, "default")));
-        let [namespace, name, uid] = ["shop", "till-0", "1f"].map(str::to_owned);
+        let [namespace, name, uid] = ["shop", "till-0", "1f"].map(Box::from);
         (PodHandle { cluster, namespace, name, uid, workload: None }, asked)
     }
 

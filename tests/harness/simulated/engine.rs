@@ -1,0 +1,127 @@
+//! Docker's Engine.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use serde_json::{Value, json};
+use tokio::{net::UnixListener, task::JoinHandle};
+
+use super::{Api, Crowd, Follows, Simulated, http::answer};
+
+/// A simulated Engine. It ends, and its processes with it, when dropped.
+pub struct Engine {
+    state: Arc<State>,
+    serving: JoinHandle<()>,
+    crowd: Crowd,
+}
+
+struct State {
+    containers: Mutex<Vec<Value>>,
+    events: Follows,
+}
+
+impl Engine {
+    /// Listens on a socket, without containers.
+    pub fn new(socket: &Path) -> Self {
+        let listener = UnixListener::bind(socket).unwrap();
+        let state = Arc::new(State { containers: Mutex::default(), events: Follows::new(4096) });
+        let serving = tokio::spawn(serve(listener, state.clone()));
+        Self { state, serving, crowd: Crowd::new() }
+    }
+}
+
+impl Simulated for Engine {
+    fn fill(&mut self, count: usize) {
+        for _ in 0..count {
+            let number = self.crowd.size();
+            let (id, pid) = self.crowd.grow();
+            self.state.containers.lock().unwrap().push(container(&id, number, pid));
+        }
+    }
+
+    /// By ending all connections that are told of events.
+    fn restart_watches(&self) {
+        self.state.events.send(String::new()).unwrap();
+    }
+
+    fn sicken(&self, number: usize) {
+        let mut containers = self.state.containers.lock().unwrap();
+        containers[number]["State"]["Health"] = json!({"Status": "unhealthy", "FailingStreak": 3});
+        let event = json!({
+            "Type": "container", "Action": "health_status: unhealthy", "Actor": {"ID": containers[number]["Id"]},
+        });
+        self.state.events.send(event.to_string()).unwrap();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn serve(listener: UnixListener, state: Arc<State>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::spawn(answer(stream, state.clone()));
+    }
+}
+
+impl Api for State {
+    fn get(&self, path: &str) -> Option<Value> {
+        let containers = self.containers.lock().unwrap();
+        match path.split('?').next().unwrap().split('/').rev().nth(1).unwrap() {
+            _ if path.ends_with("/version") => Some(json!({"Version": "simulated", "ApiVersion": "1.41"})),
+            "containers" => Some(containers.iter().map(summary).collect()),
+            id => containers.iter().find(|one| one["Id"] == id).cloned(),
+        }
+    }
+
+    fn follows(&self, path: &str) -> Option<&Follows> {
+        path.contains("/events").then_some(&self.events)
+    }
+}
+
+/// As `docker inspect` shows it, in the main.
+fn container(id: &str, number: usize, pid: u32) -> Value {
+    json!({
+        "Id": id,
+        "Name": format!("/shop-till-{number}"),
+        "Created": "2026-01-01T00:00:00Z",
+        "Path": "/usr/bin/till",
+        "Args": ["--listen", "0.0.0.0:8080"],
+        "State": {
+            "Status": "running", "Running": true, "Paused": false, "Restarting": false, "OOMKilled": false,
+            "Dead": false, "Pid": pid, "ExitCode": 0, "Error": "", "StartedAt": "2026-01-01T00:00:00Z",
+            "FinishedAt": "0001-01-01T00:00:00Z", "Health": {"Status": "healthy", "FailingStreak": 0},
+        },
+        "Image": "sha256:6b7dfa7e8fdbe18ad425dd965a1049d984f31cf0ad57fa6d5377cca355e65f03",
+        "RestartCount": 0,
+        "Driver": "overlay2",
+        "HostConfig": {"NetworkMode": "shop_default", "RestartPolicy": {"Name": "always"}, "Memory": 134217728},
+        "Config": {
+            "Hostname": &id[..12],
+            "Env": ["PATH=/usr/local/bin:/usr/bin:/bin", "TILL_DATABASE=postgres://db/till"],
+            "Image": "registry.example/shop/till:2.4.1",
+            "Labels": {
+                "com.docker.compose.config-hash": id,
+                "com.docker.compose.container-number": number.to_string(),
+                "com.docker.compose.project": "shop",
+                "com.docker.compose.service": "till",
+                "org.opencontainers.image.description": "The till of the shop, which takes the money",
+                "team": "payments",
+                "tier": "front",
+            },
+        },
+    })
+}
+
+/// As the list of containers has it.
+fn summary(container: &Value) -> Value {
+    json!({
+        "Id": container["Id"], "Names": [container["Name"]], "Image": container["Config"]["Image"],
+        "ImageID": container["Image"], "Command": "/usr/bin/till", "Created": 1767225600, "Ports": [],
+        "Labels": container["Config"]["Labels"], "State": "running", "Status": "Up 2 hours (healthy)",
+    })
+}
