@@ -33,7 +33,7 @@ const SERVICE: [&str; 3] = ["/busybox", "sleep", "3600"];
 pub(crate) const POLITE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"];
 
 /// Writes down that it is asked to end, and goes on.
-const STUBBORN: [&str; 3] = ["sh", "-c", "trap ': > /asked' TERM; while :; do sleep 0.1; done"];
+pub(crate) const STUBBORN: [&str; 3] = ["sh", "-c", "trap ': > /asked' TERM; while :; do sleep 0.1; done"];
 
 fn held(kind: Kind, duration: Duration) -> v1::Action {
     v1::Action { duration: Some(duration.into()), kind: Some(kind) }
@@ -57,7 +57,7 @@ pub(crate) struct Bed {
     pub(crate) docker: Docker,
     pub(crate) server: Server,
     /// Dropped last: the others are in its folder.
-    sandbox: Sandbox,
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Bed {
@@ -90,7 +90,7 @@ impl Bed {
     }
 
     /// Orders an action, and waits until it is in a state.
-    async fn begin(
+    pub(crate) async fn begin(
         &self,
         target: &str,
         action: v1::Action,
@@ -111,7 +111,7 @@ impl Bed {
                 updates.message().await.unwrap().unwrap_or_else(|| panic!("never {state:?}: {status:?}"));
         }
         tokio::spawn(async move {
-            while let Some(update) = updates.message().await.unwrap() {
+            while let Ok(Some(update)) = updates.message().await {
                 status = update;
             }
             status

@@ -13,6 +13,7 @@ mod architecture;
 mod cli;
 mod compose;
 mod docker;
+mod docker_contained;
 mod docker_suite;
 mod experiment;
 mod experiment_cli;

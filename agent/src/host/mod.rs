@@ -1,6 +1,7 @@
 //! The host: processes, cgroups, commands. No decisions.
 
 pub mod cgroup;
+pub mod container;
 pub(crate) mod heap;
 pub mod membership;
 pub mod process;

@@ -20,6 +20,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::host::container;
+
 /// A guard that takes nothing in, or has nothing to do and does not end, for this long hangs.
 const HANGS: Duration = Duration::from_secs(2);
 
@@ -50,6 +52,12 @@ impl GuardProcess {
             .current_dir("/")
             .spawn()?;
         let pid = child.id().unwrap_or_default();
+        if let Err(error) = container::leave(pid) {
+            tracing::warn!(
+                %error,
+                "the guard is killed with the agent's container: give that the host's cgroup namespace and /sys/fs/cgroup"
+            );
+        }
         Ok(Self { child, pid, stream: UnixStream::from_std(ours)?, lines: Lines::default() })
     }
 

@@ -23,7 +23,7 @@ use super::{
     workload::Kind,
 };
 use crate::{
-    host::{membership, process},
+    host::{container, membership, process},
     platform::{Owner, Platform as _, Publisher, Subject, Targets, listed::Listed, support},
 };
 
@@ -276,31 +276,13 @@ fn mains(ids: &HashSet<&str>) -> HashMap<String, Main> {
     for pid in process::pids() {
         // Before its cgroup is looked at: if that is the container's, so is the process.
         let Some(process) = Process::now(pid) else { continue };
-        let is_theirs = |cgroup: &str| ids.contains(container_of(cgroup));
+        let is_theirs = |cgroup: &str| ids.contains(container::id(cgroup));
         let Some(cgroup) = membership::name_of(pid, is_theirs) else { continue };
-        let id = container_of(&cgroup);
+        let id = container::id(&cgroup);
         let started = |process: &Process| (process.start_time, process.pid);
         if mains.get(id).is_none_or(|main| started(&process) < started(&main.process)) {
             mains.insert(id.to_owned(), Main { process, cgroup });
         }
     }
     mains
-}
-
-/// The id of the container whose cgroup bears that name: the id alone, or `RUNTIME-ID.scope` where systemd makes them.
-fn container_of(cgroup: &str) -> &str {
-    let name = cgroup.strip_suffix(".scope").unwrap_or(cgroup);
-    name.rsplit('-').next().unwrap_or(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_container_is_known_by_the_name_of_its_cgroup_whoever_made_that() {
-        assert_eq!(container_of("ab12"), "ab12");
-        assert_eq!(container_of("cri-containerd-ab12.scope"), "ab12");
-        assert_ne!(container_of("kubepods-pod6f_1.slice"), "ab12");
-    }
 }
