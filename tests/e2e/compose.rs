@@ -1,14 +1,18 @@
 //! What README says of `docker-compose.yml`, on an Engine of the test's own.
 
 use std::{
-    env, fs,
+    env,
     fs::File,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
-use chaos_kitty_tests::{Finished, Sandbox, built, docker::Docker, eventually};
+use chaos_kitty_tests::{
+    Finished, Sandbox, built,
+    docker::{Docker, lay_out_project},
+    eventually,
+};
 
 const BASE: &str = "kitty/base:1";
 
@@ -20,18 +24,7 @@ struct Project<'a> {
 
 impl<'a> Project<'a> {
     fn new(docker: &'a Docker, folder: PathBuf) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let programs = folder.join("target/release");
-        fs::create_dir_all(&programs).unwrap();
-        for file in ["Dockerfile", ".dockerignore", "docker-compose.yml", "docs/suite.json"] {
-            fs::copy(root.join(file), folder.join(Path::new(file).file_name().unwrap())).unwrap();
-        }
-        for program in ["kittyd", "kitty-agent", "kitty-guard", "kittyctl"] {
-            // What is told of them to a debugger is most of them, and each container gets a copy.
-            let mut strip = Command::new("strip");
-            strip.arg("-o").arg(programs.join(program)).arg(built(program));
-            assert!(strip.status().unwrap().success(), "{strip:?}");
-        }
+        lay_out_project(&folder);
         docker.make_base(BASE, &built("kittyd"));
         Self { docker, folder }
     }

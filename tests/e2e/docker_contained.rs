@@ -48,7 +48,7 @@ async fn what_an_agent_did_from_a_container_is_put_back_when_that_is_killed() {
     let stubborn = bed.server.target("stubborn").await.pids[0];
     let action = |kind| v1::Action { duration: Some(Duration::from_secs(3600).into()), kind: Some(kind) };
     let delay = action(Kind::Delay(Delay::default()));
-    let _delay = bed.begin("docker/contained/paused", delay, State::Started).await;
+    bed.server.started("docker/contained/paused", delay).await;
     let stop = action(Kind::Stop(Stop::default()));
     let _stop = bed.begin("docker/contained/stubborn", stop, State::Accepted).await;
     eventually("the stubborn one is asked to end", async || {

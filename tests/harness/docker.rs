@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::{
-    Finished, Sandbox, eventually, patience,
+    Finished, Sandbox, built, eventually, patience,
     process::{Process, children},
 };
 
@@ -27,9 +27,26 @@ const USUAL: [&str; 11] =
 /// Debian's static build, see `tests/run`.
 const BUSYBOX: &str = "/bin/busybox";
 
+/// What an image of the project is made from: its files, and its programs without what only a debugger reads, which is
+/// most of them.
+pub fn lay_out_project(folder: &Path) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let programs = folder.join("target/release");
+    fs::create_dir_all(&programs).unwrap();
+    for file in ["Dockerfile", ".dockerignore", "docker-compose.yml", "docs/suite.json"] {
+        fs::copy(root.join(file), folder.join(Path::new(file).file_name().unwrap())).unwrap();
+    }
+    for program in ["kittyd", "kitty-agent", "kitty-guard", "kittyctl"] {
+        let mut strip = Command::new("strip");
+        strip.arg("-o").arg(programs.join(program)).arg(built(program));
+        assert!(strip.status().unwrap().success(), "{strip:?}");
+    }
+}
+
 /// A running Engine without any network. Its containers are removed and it is ended when dropped.
 pub struct Docker {
     folder: PathBuf,
+    socket: PathBuf,
     parent: String,
     daemon: Option<Process>,
 }
@@ -42,11 +59,16 @@ impl Docker {
     pub async fn new(sandbox: &Sandbox) -> Self {
         let folder = sandbox.path().join("docker");
         fs::create_dir(&folder).unwrap();
-        let mut docker = Self { folder, parent: format!("/kitty-{}", Uuid::new_v4().simple()), daemon: None };
+        let mut docker = Self::of_others(folder.join("s"), folder);
         docker.start().await;
         docker.make_image(SCRATCH, &[], &[]);
         docker.make_image(SHELL, &USUAL, &[]);
         docker
+    }
+
+    /// An Engine that somebody else runs; a folder for what is needed meanwhile.
+    pub fn of_others(socket: PathBuf, folder: PathBuf) -> Self {
+        Self { folder, socket, parent: format!("/kitty-{}", Uuid::new_v4().simple()), daemon: None }
     }
 
     /// Makes an image of a shell and the shared libraries that a program of this machine needs.
@@ -93,7 +115,7 @@ impl Docker {
 
     /// Its socket.
     pub fn socket(&self) -> PathBuf {
-        self.folder.join("s")
+        self.socket.clone()
     }
 
     fn address(&self) -> String {

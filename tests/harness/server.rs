@@ -3,7 +3,7 @@
 use chaos_kitty::{
     client::{Client, TlsFiles, dial},
     endpoint::{DEFAULT_SOCKET, Endpoint},
-    v1::{self, GetStatusRequest, ListActionsRequest, ListAgentsRequest, ListTargetsRequest},
+    v1::{self, GetStatusRequest, ListActionsRequest, ListAgentsRequest, ListTargetsRequest, action_state},
 };
 
 use crate::{Sandbox, eventually, process::Process};
@@ -86,17 +86,41 @@ impl Server {
     /// # Errors
     /// The server's refusal.
     pub async fn unleash(&self, target: &str, action: v1::Action) -> Result<v1::ActionStatus, tonic::Status> {
+        let mut updates = self.order(target, action).await?;
+        let mut last = None;
+        while let Some(update) = updates.message().await? {
+            last = Some(update);
+        }
+        Ok(last.expect("the answer has at least one status"))
+    }
+
+    /// Orders an action, and leaves it alone once it is in force.
+    ///
+    /// # Panics
+    /// It never is.
+    pub async fn started(&self, target: &str, action: v1::Action) -> v1::ActionStatus {
+        let mut updates = self.order(target, action).await.unwrap();
+        let mut last = None;
+        while let Some(update) = updates.message().await.unwrap() {
+            if update.state() == action_state::Name::Started {
+                return update;
+            }
+            last = Some(update);
+        }
+        panic!("it never started: {last:?}")
+    }
+
+    async fn order(
+        &self,
+        target: &str,
+        action: v1::Action,
+    ) -> Result<tonic::Streaming<v1::ActionStatus>, tonic::Status> {
         let request = v1::UnleashRequest {
             action: Some(action),
             choice: Some(v1::unleash_request::Choice::Target(target.to_owned())),
             source: "test".to_owned(),
             ..Default::default()
         };
-        let mut updates = self.client().await.unleash(request).await?.into_inner();
-        let mut last = None;
-        while let Some(update) = updates.message().await? {
-            last = Some(update);
-        }
-        Ok(last.expect("the answer has at least one status"))
+        Ok(self.client().await.unleash(request).await?.into_inner())
     }
 }

@@ -17,7 +17,7 @@ use crate::bed::Bed;
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-fn held(kind: Kind, duration: Duration) -> Action {
+pub(crate) fn held(kind: Kind, duration: Duration) -> Action {
     Action { duration: Some(duration.into()), kind: Some(kind) }
 }
 
@@ -25,7 +25,7 @@ fn kill(kill: Kill) -> Action {
     Action { duration: None, kind: Some(Kind::Kill(kill)) }
 }
 
-fn figures(status: &v1::ActionStatus, state: State) -> Figures {
+pub(crate) fn figures(status: &v1::ActionStatus, state: State) -> Figures {
     assert_eq!(status.state(), state, "{status:?}");
     status.result.clone().unwrap().kind.unwrap()
 }
@@ -123,22 +123,10 @@ async fn scaled_down(bed: &Bed) -> Agent {
     let agent = bed.agent().await;
     let pod = one_of(bed, "till", 3).await;
     let scale = held(Kind::Scale(ScaleDown { replicas: 1 }), HOUR);
-    let mut client = bed.server.client().await;
-    let request = v1::UnleashRequest {
-        action: Some(scale),
-        choice: Some(v1::unleash_request::Choice::Target(pod.id)),
-        source: "test".to_owned(),
-        ..Default::default()
-    };
-    let mut updates = client.unleash(request).await.unwrap().into_inner();
-    loop {
-        let status = updates.message().await.unwrap().expect("it starts");
-        if status.state() == State::Started {
-            let evidence: Vec<_> = status.evidence.iter().map(|seen| seen.value.as_str()).collect();
-            assert_eq!(evidence, ["3 wanted, 3 there", "1 wanted, 1 there"]);
-            return agent;
-        }
-    }
+    let status = bed.server.started(&pod.id, scale).await;
+    let evidence: Vec<_> = status.evidence.iter().map(|seen| seen.value.as_str()).collect();
+    assert_eq!(evidence, ["3 wanted, 3 there", "1 wanted, 1 there"]);
+    agent
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ const FLAGS: [&str; 6] =
 const POLITE: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 0.1; done"];
 
 /// The folder where the cluster runs.
-fn cluster() -> PathBuf {
+pub(crate) fn cluster() -> PathBuf {
     let folder = env::var_os("KITTY_TEST_CLUSTER").expect("KITTY_TEST_CLUSTER: run tests/run --kubernetes");
     PathBuf::from(folder)
 }

@@ -9,4 +9,5 @@
 
 mod actions;
 mod bed;
+mod contained;
 mod experiments;
