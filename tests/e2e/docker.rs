@@ -21,6 +21,7 @@ use chaos_kitty_tests::{
     docker::Docker,
     eventually,
     process::{Process, cpu_time, is_alive},
+    simulated::Engine,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -413,4 +414,19 @@ async fn a_socket_that_may_not_be_used_is_told_of_by_platform_list_until_it_may(
     allow(0o660);
     bed.server.target("lone").await;
     eventually("its platform is well", async || (!list().contains("denied")).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_without_control_groups_is_refused_with_the_reason() {
+    let sandbox = Sandbox::new();
+    let socket = sandbox.path().join("docker.sock");
+    let _engine = Engine::without_cgroups(&socket);
+    let server = sandbox.server(&[]).await;
+    let flags = ["--docker", "*", "--docker-socket", socket.to_str().unwrap()];
+    let _agent = sandbox.agent(&server, "host-1", &flags).await;
+    eventually("platform list says why", async || {
+        let listed = sandbox.kittyctl(&server.address(), &["platform", "list"]).stdout;
+        listed.contains("without control groups").then_some(())
+    })
+    .await;
 }

@@ -18,6 +18,8 @@ pub struct Engine {
 }
 
 struct State {
+    /// `cgroupfs`, `systemd` or `none`.
+    cgroup_driver: &'static str,
     containers: Mutex<Vec<Value>>,
     events: Follows,
 }
@@ -25,8 +27,18 @@ struct State {
 impl Engine {
     /// Listens on a socket, without containers.
     pub fn new(socket: &Path) -> Self {
+        Self::with(socket, "cgroupfs")
+    }
+
+    /// The same, as one that runs without root on a host with control groups of version 1.
+    pub fn without_cgroups(socket: &Path) -> Self {
+        Self::with(socket, "none")
+    }
+
+    fn with(socket: &Path, cgroup_driver: &'static str) -> Self {
         let listener = UnixListener::bind(socket).unwrap();
-        let state = Arc::new(State { containers: Mutex::default(), events: Follows::new(4096) });
+        let events = Follows::new(4096);
+        let state = Arc::new(State { cgroup_driver, containers: Mutex::default(), events });
         let serving = tokio::spawn(serve(listener, state.clone()));
         Self { state, serving, crowd: Crowd::new() }
     }
@@ -72,6 +84,7 @@ impl Api for State {
     fn get(&self, path: &str) -> Option<Value> {
         let containers = self.containers.lock().unwrap();
         match path.split('?').next().unwrap().split('/').rev().nth(1).unwrap() {
+            _ if path.ends_with("/info") => Some(json!({"CgroupDriver": self.cgroup_driver})),
             _ if path.ends_with("/version") => Some(json!({"Version": "simulated", "ApiVersion": "1.41"})),
             "containers" => Some(containers.iter().map(summary).collect()),
             id => containers.iter().find(|one| one["Id"] == id).cloned(),

@@ -10,7 +10,7 @@ use std::{
 use bollard::{
     API_DEFAULT_VERSION, Docker,
     errors::Error,
-    models::{ContainerInspectResponse, EventMessage},
+    models::{ContainerInspectResponse, EventMessage, SystemInfoCgroupDriverEnum as CgroupDriver},
     query_parameters::{
         EventsOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptions,
         RestartContainerOptions, StopContainerOptions,
@@ -64,7 +64,23 @@ impl Engine {
             .map_err(|error| format!("{}: {error}", socket.display()))?;
         let docker =
             docker.negotiate_version().await.map_err(|error| format!("{}: {error}", socket.display()))?;
-        Ok(Self { docker, socket })
+        let engine = Self { docker, socket };
+        engine.has_cgroups().await?;
+        Ok(engine)
+    }
+
+    /// An Engine without root has none on a host with version 1: its containers are processes like any other.
+    async fn has_cgroups(&self) -> Result<(), String> {
+        let info = self.docker.info().await.map_err(|error| self.broken(&error))?;
+        if info.cgroup_driver != Some(CgroupDriver::NONE) {
+            return Ok(());
+        }
+        Err(format!(
+            "{}: the Engine runs without control groups, as it does without root on a host with version 1 of them: its \
+             containers have no limits, and can not be told from other processes. Run it as root, or on a host with \
+             version 2, or name their processes with --process",
+            self.socket.display()
+        ))
     }
 
     /// What it is, e.g. "Docker 20.10.24 (API 1.41)".
