@@ -165,7 +165,7 @@ fn pod(container: &str, number: usize, version: u64) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": name, "generateName": "till-6b7dfa7e8f-", "namespace": NAMESPACE, "uid": Uuid::new_v4(),
+            "name": name, "generateName": "till-6b7dfa7e8f-", "namespace": NAMESPACE, "uid": Uuid::new_v4().to_string(),
             "resourceVersion": version.to_string(), "generation": 1, "creationTimestamp": began,
             "labels": {"app": "till", "pod-template-hash": "6b7dfa7e8f", "team": "payments", "tier": "front"},
             "annotations": {"prometheus.io/scrape": "true", "prometheus.io/port": "8080"},
