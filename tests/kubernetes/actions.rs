@@ -158,7 +158,7 @@ async fn overlapping_scale_downs_leave_a_workload_as_large_as_it_was() {
     let both = tokio::join!(bed.server.unleash(&pods[0].id, scale(3, 6 * SECOND)), async {
         bed.has("deployment/till", "3").await;
         let left = bed.group("till", 3).await;
-        bed.server.unleash(&left[0].id, scale(1, 8 * SECOND)).await
+        bed.server.unleash(&left[0].id, scale(2, 8 * SECOND)).await
     });
     for status in [both.0.unwrap(), both.1.unwrap()] {
         figures(&status, State::Reverted);

@@ -83,6 +83,7 @@ fn wound(target: &Target) -> Wound {
         process: process(target),
         group: group_of(&target.platform_type, &target.aggregation_identifier),
         resource: None,
+        leaves: None,
     }
 }
 

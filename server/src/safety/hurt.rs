@@ -23,6 +23,8 @@ pub(super) struct Wound {
     pub(super) process: Option<Process>,
     pub(super) group: Option<GroupKey>,
     pub(super) resource: Option<Resource>,
+    /// How many of the group it leaves at the least. `None`: it hits its target alone.
+    pub(super) leaves: Option<usize>,
 }
 
 impl Wounds {
@@ -73,6 +75,12 @@ impl Wounds {
             return 0;
         }
         own.chain(group.members.iter().flat_map(|member| self.of(member))).collect::<BTreeSet<_>>().len()
+    }
+
+    /// How many of a group all actions on it leave at the least.
+    pub(super) fn leaves(&self, group: &GroupKey) -> usize {
+        let actions = self.groups.get(group).into_iter().flatten();
+        actions.filter_map(|action| self.actions.get(action)?.leaves).min().unwrap_or(usize::MAX)
     }
 
     /// The action that holds this resource of the target.

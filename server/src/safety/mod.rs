@@ -144,20 +144,28 @@ impl Gate {
             return Err(already_held(target, resource, &by));
         }
         let groups = self.fleet.groups_of(target);
+        let own = group_of(&target.platform_type, &target.aggregation_identifier);
+        let leaves = rules::leaves(action);
         for group in &groups {
             if let Some(left) = state.settling() {
                 is_back(group, left)?;
             }
             let hits =
                 group.members.iter().filter(|member| is_same(member, target) && state.is_spared(member));
+            let hits = hits.count();
+            let taken = leaves.filter(|_| Some(&group.key) == own.as_ref()).map_or(hits, |left| {
+                // Of an experiment's target it is known already that it is hit.
+                let known = usize::from(state.engaged.has(&target.id));
+                group.members.len().saturating_sub(left + known).max(hits)
+            });
             self.limits
-                .admits(&group.key.1, state.crowd(group), hits.count())
+                .admits(&group.key.1, state.crowd(group), taken)
                 .map_err(|problem| state.with_hurt(problem, group))?;
         }
-        let own = group_of(&target.platform_type, &target.aggregation_identifier);
         let group_size =
             groups.iter().find(|group| Some(&group.key) == own.as_ref()).map_or(0, |group| group.peak);
-        let wound = Wound { target_id: target.id.clone(), process: process(target), group: own, resource };
+        let wound =
+            Wound { target_id: target.id.clone(), process: process(target), group: own, resource, leaves };
         state.wounds.add(id, wound);
         Ok(Permit { gate: self.clone(), action_id: id.to_owned(), group_size, target: Some(target.clone()) })
     }
@@ -171,6 +179,7 @@ impl Gate {
                 .then(|| (status.process_host.clone(), status.incarnation.clone())),
             group: group_of(&status.platform_type, &status.aggregation_identifier),
             resource: status.action.as_ref().and_then(Resource::of),
+            leaves: status.action.as_ref().and_then(rules::leaves),
         };
         self.state().wounds.add(&status.id, wound);
         let group_size = status.group_size as usize;
@@ -266,6 +275,7 @@ impl State {
 
     fn crowd(&self, group: &GroupView) -> Crowd {
         let spared = group.members.iter().filter(|member| self.is_spared(member)).count();
+        let spared = spared.min(self.wounds.leaves(&group.key));
         Crowd { peak: group.peak, spared, faults: self.wounds.in_group(group) }
     }
 

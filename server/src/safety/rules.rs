@@ -49,6 +49,15 @@ impl Resource {
     }
 }
 
+/// How many of its target's group an action leaves at the least: who they are, the owner of the replicas chooses. `None`:
+/// it hits its target alone.
+pub(super) fn leaves(action: &Action) -> Option<usize> {
+    match action.kind.as_ref()? {
+        Kind::Scale(order) => Some(usize::try_from(order.replicas).unwrap_or(usize::MAX)),
+        _ => None,
+    }
+}
+
 /// After a start of the server, whether all of a group are back, as far as an earlier start knew it. A target
 /// that is alone may have had company.
 ///

@@ -3,7 +3,7 @@ mod interleaving;
 use std::thread;
 
 use chaos_kitty::v1::{
-    ActionResult, Delay, Kill, KillResult, Restart, RestartResult, SpinCpu,
+    ActionResult, Delay, Kill, KillResult, Restart, RestartResult, ScaleDown, SpinCpu,
     action_state::Name as ActionState, target_health::State as Health,
 };
 
@@ -133,6 +133,34 @@ fn a_restarted_target_is_no_survivor_until_its_new_incarnation_is_seen() {
     let reborn = Target { incarnation: "5:5".to_owned(), ..Target::clone(&targets[0]) };
     gate.fleet.put_target(Arc::new(reborn));
     assert!(gate.admit("3", &targets[1], &kill()).is_ok());
+}
+
+#[test]
+fn a_scale_down_hits_as_many_as_it_takes_and_nobody_knows_which() {
+    let scale = |replicas| Action { duration: None, kind: Some(Kind::Scale(ScaleDown { replicas })) };
+    let code = |tried: Result<Permit, Problem>| tried.map(drop).map_err(|problem| problem.code);
+    let (gate, targets) = gate(&[3]);
+    assert_eq!(code(gate.admit("1", &targets[0], &scale(0))), Err(Code::TooFewSurvivors));
+    let delayed = gate.admit("2", &targets[1], &delay()).unwrap();
+    let refused = code(gate.admit("3", &targets[0], &scale(1)));
+    assert_eq!(refused, Err(Code::TooFewSurvivors), "the delayed one may be the one that is left");
+    assert_eq!(code(gate.admit("4", &targets[0], &scale(2))), Ok(()));
+    drop(delayed);
+    let scaled = gate.admit("5", &targets[0], &scale(1)).unwrap();
+    let refused = code(gate.admit("6", &targets[1], &delay()));
+    assert_eq!(refused, Err(Code::TooFewSurvivors), "it may be the one that is left");
+    drop(scaled);
+    assert_eq!(code(gate.admit("7", &targets[1], &delay())), Ok(()));
+}
+
+#[test]
+fn an_experiment_may_scale_its_own_group_down_to_one() {
+    let (gate, targets) = gate(&[3]);
+    let _engaged = gate.engage(&[("e".to_owned(), targets[0].clone())], 1).unwrap();
+    let scale = |replicas| Action { duration: None, kind: Some(Kind::Scale(ScaleDown { replicas })) };
+    let refused = gate.admit("1", &targets[0], &scale(0)).map(drop).unwrap_err();
+    assert_eq!(refused.code, Code::TooFewSurvivors);
+    assert!(gate.admit("2", &targets[0], &scale(1)).is_ok());
 }
 
 #[test]
