@@ -47,7 +47,7 @@ pub(super) fn run(threads: usize, load: f64) -> io::Result<ExitCode> {
 /// Until the process ends. `begun`: processor time that counts, besides what is burnt here.
 fn burn(index: usize, share: f64, begun: Duration, release: Release) {
     let before = time_of(ClockId::ThreadCPUTime);
-    let mut pace = Pace { share, forgiven: Duration::ZERO };
+    let mut pace = Pace { share, begun, forgiven: Duration::ZERO };
     let mut iterations = 0;
     loop {
         let elapsed = boot_time().saturating_sub(release.start);
@@ -56,7 +56,7 @@ fn burn(index: usize, share: f64, begun: Duration, release: Release) {
         if board::write(io::stdout(), index, slot).is_err() {
             return;
         }
-        match pace.rest(elapsed, begun + used) {
+        match pace.rest(elapsed, used) {
             Duration::ZERO => iterations += spin(),
             rest => thread::sleep(rest),
         }
@@ -67,6 +67,9 @@ fn burn(index: usize, share: f64, begun: Duration, release: Release) {
 struct Pace {
     /// Of one core, 0 to 1.
     share: f64,
+    /// What the start has used. It takes the place of up to half of what is burnt, until it is made up for: a small share
+    /// is in force at once, too.
+    begun: Duration,
     /// Debt that is not made up for any more.
     forgiven: Duration,
 }
@@ -74,6 +77,7 @@ struct Pace {
 impl Pace {
     /// How long to sleep. Zero: burn.
     fn rest(&mut self, elapsed: Duration, used: Duration) -> Duration {
+        let used = used + self.begun.min(elapsed.mul_f64(self.share / 2.0));
         let period = elapsed.as_nanos() / PERIOD.as_nanos();
         let nth = |n: u128| PERIOD * u32::try_from(n).unwrap_or(u32::MAX);
         let due = |at: Duration| at.mul_f64(self.share).saturating_sub(self.forgiven);
@@ -112,10 +116,14 @@ mod tests {
 
     /// A core on a clock of its own: burning passes by steps of 50 µs, of which `stolen` of 10 go to others.
     fn simulate(share: f64, seconds: u64, stolen: impl Fn(Duration) -> u32) -> Duration {
+        let pace = Pace { share, begun: Duration::ZERO, forgiven: Duration::ZERO };
+        follow(pace, Duration::from_secs(seconds), stolen)
+    }
+
+    fn follow(mut pace: Pace, time: Duration, stolen: impl Fn(Duration) -> u32) -> Duration {
         let (mut now, mut used) = (Duration::ZERO, Duration::ZERO);
-        let mut pace = Pace { share, forgiven: Duration::ZERO };
         const STEP: Duration = Duration::from_micros(50);
-        while now < Duration::from_secs(seconds) {
+        while now < time {
             match pace.rest(now, used) {
                 Duration::ZERO => {
                     used += STEP * (10 - stolen(now)) / 10;
@@ -135,6 +143,16 @@ mod tests {
             let used = simulate(share, 4, |_| 0);
             prop_assert!((used.as_secs_f64() / 4.0 - share).abs() <= 0.002, "{used:?}");
         }
+    }
+
+    #[test]
+    fn what_the_start_used_is_part_of_the_share_and_a_small_share_is_in_force_at_once_all_the_same() {
+        let begun = Duration::from_millis(200);
+        let pace = |share| Pace { share, begun, forgiven: Duration::ZERO };
+        let used = follow(pace(0.3), Duration::from_secs(4), |_| 0) + begun;
+        assert!((used.as_secs_f64() - 1.2).abs() < 0.02, "{used:?}");
+        let used = follow(pace(0.01), Duration::from_millis(500), |_| 0);
+        assert!(used >= Duration::from_millis(2), "half of 1 % of 500 ms: {used:?}");
     }
 
     #[test]
