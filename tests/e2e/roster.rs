@@ -32,6 +32,10 @@ async fn a_thousand_pods_cost_little_and_a_change_of_one_is_told_alone() {
     cost_little(&sandbox, cluster, &["--kubernetes", "shop", "--kubeconfig", config.to_str().unwrap()]).await;
 }
 
+async fn followed(source: &impl Simulated) {
+    eventually("the agent follows", async || source.is_followed().then_some(())).await;
+}
+
 async fn cost_little(sandbox: &Sandbox, mut source: impl Simulated, flags: &[&str]) {
     source.fill(FIRST / 2);
     let server = sandbox.server(&["--lease", "2s"]).await;
@@ -63,6 +67,7 @@ async fn cost_little(sandbox: &Sandbox, mut source: impl Simulated, flags: &[&st
     };
     are(Health::Normal, FIRST / 2).await;
     source.fill(FIRST / 2);
+    followed(&source).await;
     source.restart_watches();
     are(Health::Normal, FIRST).await;
     settled().await;
@@ -70,6 +75,7 @@ async fn cost_little(sandbox: &Sandbox, mut source: impl Simulated, flags: &[&st
     let told_before = told().len();
 
     source.fill(ALL - FIRST);
+    followed(&source).await;
     source.restart_watches();
     are(Health::Normal, ALL).await;
     settled().await;

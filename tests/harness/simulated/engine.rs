@@ -53,6 +53,10 @@ impl Simulated for Engine {
         }
     }
 
+    fn is_followed(&self) -> bool {
+        self.state.events.receiver_count() > 0
+    }
+
     /// By ending all connections that are told of events.
     fn restart_watches(&self) {
         self.state.events.send(String::new()).unwrap();

@@ -65,6 +65,10 @@ impl Simulated for Kubernetes {
         }
     }
 
+    fn is_followed(&self) -> bool {
+        self.state.watches.receiver_count() > 0
+    }
+
     /// By telling those who watch that what they have seen is too long ago.
     fn restart_watches(&self) {
         let expired = json!({

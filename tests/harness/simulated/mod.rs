@@ -18,6 +18,9 @@ pub trait Simulated {
     /// Starts that many more, and says nothing of it until [`Self::restart_watches`].
     fn fill(&mut self, count: usize);
 
+    /// Whether somebody is told of what happens. Else it goes unheard.
+    fn is_followed(&self) -> bool;
+
     /// Whoever follows has to look at everything anew.
     fn restart_watches(&self);
 
