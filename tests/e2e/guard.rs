@@ -85,6 +85,12 @@ async fn a_fault_ends_in_time_though_the_clock_is_set_back_by_an_hour_meanwhile(
         sandbox.set(name, value);
     }
     let (server, _agent, mouse) = paused_for(&sandbox, "15s", Duration::from_secs(3)).await;
+    // It stands still before the agent looks at the clock.
+    eventually("its start is told", async || {
+        let active = server.active().await;
+        active.iter().any(|action| action.state() == v1::action_state::Name::Started).then_some(())
+    })
+    .await;
     std::fs::write(&clock, "-1h").unwrap();
     wait_for("the mouse runs again", || !mouse.is_still());
     let mut client = server.client().await;
