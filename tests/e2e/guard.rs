@@ -1,6 +1,7 @@
 //! Whatever dies or hangs, a paused process runs again.
 
 use std::{
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -71,8 +72,23 @@ async fn paused_for(sandbox: &Sandbox, lease: &str, time: Duration) -> (Server, 
 /// The library of `faketime`: it reads what the time of day is to be from a file.
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
+/// What the library leaves in shared memory of processes that are killed.
+#[derive(Default)]
+struct Traces([u32; 2]);
+
+impl Drop for Traces {
+    fn drop(&mut self) {
+        for pid in self.0 {
+            for trace in [format!("faketime_shm_{pid}"), format!("sem.faketime_sem_{pid}")] {
+                let _not_there = std::fs::remove_file(Path::new("/dev/shm").join(trace));
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_fault_ends_in_time_though_the_clock_is_set_back_by_an_hour_meanwhile() {
+    let mut traces = Traces::default();
     let mut sandbox = Sandbox::new();
     let clock = sandbox.path().join("clock");
     std::fs::write(&clock, "+0").unwrap();
@@ -84,7 +100,8 @@ async fn a_fault_ends_in_time_though_the_clock_is_set_back_by_an_hour_meanwhile(
     ] {
         sandbox.set(name, value);
     }
-    let (server, _agent, mouse) = paused_for(&sandbox, "15s", Duration::from_secs(3)).await;
+    let (server, agent, mouse) = paused_for(&sandbox, "15s", Duration::from_secs(3)).await;
+    traces.0 = [server.process.pid(), agent.process.pid()];
     // It stands still before the agent looks at the clock.
     eventually("its start is told", async || {
         let active = server.active().await;
