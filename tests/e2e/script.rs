@@ -206,12 +206,12 @@ fn recycle() -> run_step::Kind {
     run_step::Kind::Recycle(run_step::Recycle {})
 }
 
-/// A service under supervision: a shell that starts it again.
+/// A service under supervision: a shell that starts it again, and that it ends with.
 fn supervised(sandbox: &Sandbox, name: &str) -> Process {
     let program = sandbox.path().join(name);
     fs::copy("/bin/sleep", &program).unwrap();
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("while :; do {} 600; done", program.display())]);
+    command.args(["-c", &format!("while :; do setpriv --pdeathsig KILL {} 600; done", program.display())]);
     Process::start("supervisor", command, sandbox.path())
 }
 
