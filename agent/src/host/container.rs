@@ -28,15 +28,16 @@ pub fn of(pid: u32) -> Option<String> {
 /// It is still in some of them.
 pub fn leave(pid: u32) -> io::Result<()> {
     let Some(container) = of(pid) else { return Ok(()) };
+    let mut refused = None;
+    // Where one refuses, it may be another by which the runtime finds what it ends.
     for one in membership::of(pid)? {
         if one.folder.iter().any(|name| name == container.as_str()) {
-            fs::write(one.root.join("cgroup.procs"), pid.to_string())?;
+            let left = fs::write(one.root.join("cgroup.procs"), pid.to_string());
+            refused = refused.or(left.err());
         }
     }
-    match of(pid) {
-        None => Ok(()),
-        Some(left) => Err(io::Error::other(format!("it is in {left} on a hierarchy that is not mounted"))),
-    }
+    let not_mounted = || io::Error::other("a hierarchy that shows it is not mounted");
+    if of(pid).is_none() { Ok(()) } else { Err(refused.unwrap_or_else(not_mounted)) }
 }
 
 #[cfg(test)]
