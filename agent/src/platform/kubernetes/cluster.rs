@@ -22,8 +22,8 @@ use super::Settings;
 /// Longest wait for an answer of the API server.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Pods in one answer: what a pod says of itself is ten times what is kept of it.
-const PAGE: u32 = 100;
+/// Pods in one answer, as kubectl asks for them (`--chunk-size`): what a pod says of itself is ten times what is kept of it.
+const PAGE: u32 = 500;
 
 /// Where a cluster puts what a pod's account needs,
 /// <https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/>.
