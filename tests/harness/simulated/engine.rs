@@ -6,14 +6,15 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{net::UnixListener, task::JoinHandle};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
 
-use super::{Api, Crowd, Follows, Simulated, http::answer};
+use super::{Api, Crowd, Follows, Simulated, http::Serving};
 
 /// A simulated Engine. It ends, and its processes with it, when dropped.
 pub struct Engine {
     state: Arc<State>,
-    serving: JoinHandle<()>,
+    _serving: Serving,
     crowd: Crowd,
 }
 
@@ -39,8 +40,8 @@ impl Engine {
         let listener = UnixListener::bind(socket).unwrap();
         let events = Follows::new(4096);
         let state = Arc::new(State { cgroup_driver, containers: Mutex::default(), events });
-        let serving = tokio::spawn(serve(listener, state.clone()));
-        Self { state, serving, crowd: Crowd::new() }
+        let serving = Serving::start(UnixListenerStream::new(listener), state.clone());
+        Self { state, _serving: serving, crowd: Crowd::new() }
     }
 }
 
@@ -69,18 +70,6 @@ impl Simulated for Engine {
             "Type": "container", "Action": "health_status: unhealthy", "Actor": {"ID": containers[number]["Id"]},
         });
         self.state.events.send(event.to_string()).unwrap();
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-async fn serve(listener: UnixListener, state: Arc<State>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(answer(stream, state.clone()));
     }
 }
 

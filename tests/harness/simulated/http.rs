@@ -1,13 +1,15 @@
 //! HTTP/1.1 as an API speaks it that is asked for JSON: one request on a connection, answered at once or by lines for
 //! as long as there are any.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader},
     sync::broadcast,
+    task::JoinHandle,
 };
+use tokio_stream::{Stream, StreamExt};
 
 /// What happens, a line each. An empty one ends the connections that follow.
 pub(super) type Follows = broadcast::Sender<String>;
@@ -21,8 +23,33 @@ pub(super) trait Api: Send + Sync + 'static {
     fn follows(&self, path: &str) -> Option<&Follows>;
 }
 
+/// A server of an API. It ends when dropped.
+pub(super) struct Serving(JoinHandle<()>);
+
+impl Serving {
+    pub(super) fn start<S>(
+        mut connections: impl Stream<Item = io::Result<S>> + Send + Unpin + 'static,
+        api: Arc<impl Api>,
+    ) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        Self(tokio::spawn(async move {
+            while let Some(Ok(stream)) = connections.next().await {
+                tokio::spawn(answer(stream, api.clone()));
+            }
+        }))
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// One request, one answer. The client goes away when it likes.
-pub(super) async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<impl Api>) -> Option<()> {
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin, api: Arc<impl Api>) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
     stream.read_line(&mut line).await.ok()?;

@@ -10,10 +10,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
 use uuid::Uuid;
 
-use super::{Api, Crowd, Follows, Simulated, http::answer};
+use super::{Api, Crowd, Follows, Simulated, http::Serving};
 
 /// The namespace that all its pods are in.
 const NAMESPACE: &str = "shop";
@@ -21,7 +22,7 @@ const NAMESPACE: &str = "shop";
 /// A simulated API server. It ends, and its processes with it, when dropped.
 pub struct Kubernetes {
     state: Arc<State>,
-    serving: JoinHandle<()>,
+    _serving: Serving,
     crowd: Crowd,
 }
 
@@ -46,8 +47,8 @@ impl Kubernetes {
         fs::write(kubeconfig, config.to_string()).unwrap();
         let (pods, version) = (Mutex::default(), AtomicU64::new(1));
         let state = Arc::new(State { pods, version, watches: Follows::new(4096) });
-        let serving = tokio::spawn(serve(listener, state.clone()));
-        Self { state, serving, crowd: Crowd::new() }
+        let serving = Serving::start(TcpListenerStream::new(listener), state.clone());
+        Self { state, _serving: serving, crowd: Crowd::new() }
     }
 
     fn tell(&self, kind: &str, object: &Value) {
@@ -86,18 +87,6 @@ impl Simulated for Kubernetes {
         pod["metadata"]["resourceVersion"] = json!(version.to_string());
         pod["status"]["conditions"][1]["status"] = json!("False");
         self.tell("MODIFIED", pod);
-    }
-}
-
-impl Drop for Kubernetes {
-    fn drop(&mut self) {
-        self.serving.abort();
-    }
-}
-
-async fn serve(listener: TcpListener, state: Arc<State>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(answer(stream, state.clone()));
     }
 }
 
