@@ -97,6 +97,12 @@ codes! {
     NotAdmitted = 61014, FailedPrecondition, 409;
     /// The suite's steady state does not hold.
     NotSteady = 61015, FailedPrecondition, 409;
+    /// A fault was not in force for as long as it was to be: somebody else ended it.
+    EffectLost = 61016, Aborted, 409;
+    /// A script ended with an error before its time.
+    ScriptFailed = 61017, Aborted, 409;
+    /// The target would be gone for good: nothing could bring it back.
+    WouldVanish = 61018, FailedPrecondition, 409;
     /// Whoever runs the target (a container engine, the service manager) refused, or could not do it.
     SupervisorRefused = 61020, FailedPrecondition, 409;
 

@@ -11,36 +11,41 @@ use rustix::process::Signal;
 
 use crate::{
     Process,
-    undo::{CgroupVersion, Progress, done_if},
+    undo::{CgroupVersion, Progress},
 };
 
 /// Longest wait for a cgroup to freeze before its processes are listed. A step never blocks for longer.
 const FREEZING: Duration = Duration::from_millis(20);
 
-/// Asks a frozen cgroup to go on, and says whether it does.
+/// Asks a frozen cgroup to go on, and says whether it does. A refusal does not matter where it is not frozen.
 pub(crate) fn thaw(cgroup: &Path, version: CgroupVersion) -> io::Result<Progress> {
-    gone_is_done(match version {
-        CgroupVersion::V1 => write(cgroup, "freezer.state", "THAWED").and_then(|()| {
-            // An ancestor may be frozen by somebody else; what we did is undone all the same.
-            read(cgroup, "freezer.self_freezing").map(|own| done_if(own.trim() == "0"))
-        }),
-        CgroupVersion::V2 => write(cgroup, "cgroup.freeze", "0")
-            .and_then(|()| read(cgroup, "cgroup.freeze"))
-            .map(|own| done_if(own.trim() == "0")),
-    })
+    let (asked, own) = match version {
+        // An ancestor may be frozen by somebody else; what we did is undone all the same.
+        CgroupVersion::V1 => (write(cgroup, "freezer.state", "THAWED"), "freezer.self_freezing"),
+        CgroupVersion::V2 => (write(cgroup, "cgroup.freeze", "0"), "cgroup.freeze"),
+    };
+    match read(cgroup, own) {
+        Ok(own) if own.trim() == "0" => Ok(Progress::Done),
+        Ok(_) => or_gone(asked).map(|()| Progress::Again),
+        Err(error) => or_gone(Err(error)).map(|()| Progress::Done),
+    }
 }
 
-/// Kills everything in a cgroup and below it, and says whether it is empty.
+/// Kills everything in a cgroup and below it, and says whether it is empty. A refusal does not matter where it is.
 pub(crate) fn end(cgroup: &Path, version: CgroupVersion) -> io::Result<Progress> {
-    gone_is_done(match version {
+    let killed = match version {
         CgroupVersion::V1 => end_frozen(cgroup),
         CgroupVersion::V2 => match write(cgroup, "cgroup.kill", "1") {
             // Before Linux 5.14.
             Err(error) if error.kind() == io::ErrorKind::NotFound && cgroup.exists() => kill_all(cgroup),
             other => other,
         },
-    })?;
-    gone_is_done(members(cgroup).map(|left| done_if(left.is_empty())))
+    };
+    match members(cgroup) {
+        Ok(left) if left.is_empty() => Ok(Progress::Done),
+        Ok(_) => or_gone(killed).map(|()| Progress::Again),
+        Err(error) => or_gone(Err(error)).map(|()| Progress::Done),
+    }
 }
 
 /// Removes a cgroup and those below it, deepest first. Occupied: again.
@@ -110,30 +115,14 @@ fn folders(cgroup: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn gone_is_done<T: From<Gone>>(result: io::Result<T>) -> io::Result<T> {
+/// What is gone needs nothing. What is written to a cgroup that is being removed meanwhile fails with ENODEV.
+fn or_gone(result: io::Result<()>) -> io::Result<()> {
+    let is_removed =
+        |error: &io::Error| error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error());
     match result {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) || is_removed(&error) => {
-            Ok(Gone.into())
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound || is_removed(&error) => Ok(()),
         other => other,
     }
-}
-
-/// What is written to a cgroup that is being removed meanwhile fails with ENODEV.
-fn is_removed(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
-}
-
-struct Gone;
-
-impl From<Gone> for Progress {
-    fn from(_: Gone) -> Self {
-        Self::Done
-    }
-}
-
-impl From<Gone> for () {
-    fn from(_: Gone) {}
 }
 
 fn write(cgroup: &Path, file: &str, value: &str) -> io::Result<()> {

@@ -79,6 +79,9 @@ pub struct Reverted {
     pub id: String,
     /// What ended it.
     pub why: Why,
+    /// When that began: what was over before was not its doing.
+    #[serde(default)]
+    pub began: Duration,
     /// When all local undos had been issued.
     pub at: Duration,
     /// It was put back for good: nothing of it was being injected any more when that began.

@@ -87,7 +87,7 @@ pub fn slow(undos: &[Undo]) -> Vec<Outcome> {
 
 /// Carries all out, for whoever reverts in the guard's place. Blocks. `settled` as in [`Reverted`].
 pub fn revert(id: String, why: Why, undos: &[Undo], settled: bool) -> Reverted {
-    let begun = Instant::now();
+    let (begun, began) = (Instant::now(), boot_time());
     let mut local = Local::begin(undos);
     let at = boot_time();
     while !local.is_over() {
@@ -96,7 +96,7 @@ pub fn revert(id: String, why: Why, undos: &[Undo], settled: bool) -> Reverted {
     }
     let mut outcomes = local.outcomes();
     outcomes.extend(slow(undos));
-    Reverted { id, why, at, settled, outcomes }
+    Reverted { id, why, began, at, settled, outcomes }
 }
 
 fn persist(undo: &Undo) -> Outcome {

@@ -72,7 +72,8 @@ fn rehearse() {
         let mut local = Local::begin(&due.undos);
         local.step(true);
         let (settled, outcomes) = (due.settled, local.outcomes());
-        let told = Reverted { id: due.id, why: due.why, at: boot_time(), settled, outcomes };
+        let now = boot_time();
+        let told = Reverted { id: due.id, why: due.why, began: now, at: now, settled, outcomes };
         drop(line(&Answer::Reverted(told)));
     }
     // Pages that were never touched stay out of it.
@@ -111,6 +112,7 @@ type SlowDone = (String, Vec<Outcome>);
 /// A fault that is being put back.
 struct UnderWay {
     due: Due,
+    began: Duration,
     at: Duration,
     /// `None`: the local ones are over, and the slow ones run.
     local: Option<Local>,
@@ -216,9 +218,10 @@ impl Guard {
     fn begin(&mut self, due: Due) {
         hooks::point("guard-before-revert");
         let undos: &[Undo] = if hooks::without("guard-revert") { &[] } else { &due.undos };
+        let began = boot_time();
         let local = Local::begin(undos);
         let (at, outcomes, for_good) = (boot_time(), Vec::new(), self.gone || due.settled);
-        self.under_way.push(UnderWay { due, at, local: Some(local), outcomes, for_good });
+        self.under_way.push(UnderWay { due, began, at, local: Some(local), outcomes, for_good });
     }
 
     /// Its process has ended, or is about to: the other end of the socket is closed.
@@ -334,7 +337,7 @@ impl Guard {
     }
 
     fn over(&mut self, one: UnderWay) {
-        let UnderWay { due: Due { id, why, settled, silent, .. }, at, outcomes, for_good, .. } = one;
+        let UnderWay { due: Due { id, why, settled, silent, .. }, began, at, outcomes, for_good, .. } = one;
         hooks::point("guard-reverted");
         let again = self.switch.ended(&id, boot_time());
         if for_good && outcomes.iter().all(|outcome| outcome.failure.is_none()) {
@@ -343,7 +346,7 @@ impl Guard {
             self.put_back.remove(&id);
         }
         if !silent {
-            self.answer(&Answer::Reverted(Reverted { id, why, at, settled, outcomes }));
+            self.answer(&Answer::Reverted(Reverted { id, why, began, at, settled, outcomes }));
         }
         if let Some(due) = again {
             self.begin(due);

@@ -102,12 +102,12 @@ impl Undo {
     pub fn step(&self) -> io::Result<Progress> {
         match self {
             Self::Continue { processes } => {
-                signal_all(processes, Signal::CONT)?;
+                signal_all(processes, Signal::CONT, |process| !is_stopped(process))?;
                 Ok(Progress::Done)
             }
             Self::Thaw { cgroup, version } => cgroup::thaw(cgroup, *version),
             Self::EndProcesses { processes } => {
-                signal_all(processes, Signal::KILL)?;
+                signal_all(processes, Signal::KILL, Process::has_ended)?;
                 Ok(done_if(processes.iter().all(Process::has_ended)))
             }
             Self::EndCgroup { cgroup, version } => cgroup::end(cgroup, *version),
@@ -155,17 +155,27 @@ impl fmt::Display for Undo {
     }
 }
 
-/// Signals every one, and reports the first refusal only after having tried them all.
-fn signal_all(processes: &[Process], signal: Signal) -> io::Result<()> {
+/// Signals every one, and reports the first refusal only after having tried them all. A refusal does not matter where
+/// there is nothing to put back: whoever may not continue a process could not stop it either.
+fn signal_all(
+    processes: &[Process],
+    signal: Signal,
+    is_put_back: impl Fn(&Process) -> bool,
+) -> io::Result<()> {
     let mut outcome = Ok(());
     for process in processes {
-        outcome = outcome.and(process.signal(signal).map(drop));
+        let sent = process.signal(signal).map(drop);
+        outcome = outcome.and(sent.or_else(|error| if is_put_back(process) { Ok(()) } else { Err(error) }));
         hooks::point("mid-revert");
     }
     outcome.map_err(io::Error::from)
 }
 
-pub(crate) const fn done_if(done: bool) -> Progress {
+fn is_stopped(process: &Process) -> bool {
+    process.stat().is_some_and(|stat| stat.state == 'T')
+}
+
+const fn done_if(done: bool) -> Progress {
     if done { Progress::Done } else { Progress::Again }
 }
 

@@ -10,15 +10,21 @@ use chaos_kitty_guard::{Process, Undo, clock::boot_time, hooks, message::Reverte
 use futures_util::future::FutureExt;
 use rustix::{process::Pid, thread::sched_getaffinity};
 
-use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
+use super::{
+    Arm, Fault, Prepared, Resource, Step, evidence, hold_of,
+    watch::{OFTEN, Seen, Watch},
+};
 use crate::{
-    host::membership,
+    host::{membership, process::stands_still},
     platform::Subject,
     stress::{board, spawn::Stressor},
 };
 
 /// How long a released stressor may take to burn its first millisecond.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A stressor that burns nothing for this long takes nothing away.
+const STALLED: Duration = Duration::from_secs(3);
 
 /// Processor time that is taken away from a target, or from a host.
 #[derive(Debug)]
@@ -29,6 +35,9 @@ pub(super) struct Cpu {
     plan: Plan,
     running: Option<(Stressor, OwnedFd)>,
     in_force: Duration,
+    watch: Watch,
+    /// What it had burnt, and when that was last seen to grow.
+    burnt: (Duration, Duration),
     figures: Option<CpuResult>,
 }
 
@@ -44,6 +53,8 @@ impl Cpu {
             plan: Plan { threads: 0, load: 0.0 },
             running: None,
             in_force: Duration::ZERO,
+            watch: Watch::every(OFTEN),
+            burnt: (Duration::ZERO, Duration::ZERO),
             figures: None,
         })
     }
@@ -96,6 +107,46 @@ impl Cpu {
         }
     }
 
+    /// Looks at intervals whether it burns, until it does not.
+    async fn burns(&mut self) -> Result<(), Problem> {
+        let mut pause = Duration::ZERO;
+        loop {
+            let stressor = self.running.as_mut().map(|(stressor, _)| stressor);
+            tokio::select! {
+                ended = super::stressor_ended(stressor) => {
+                    self.watch.over_since(boot_time());
+                    return ended;
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+            let looked = boot_time();
+            let seen = self.goes_on(looked);
+            pause = self.watch.saw(looked, seen)?;
+        }
+    }
+
+    fn goes_on(&mut self, now: Duration) -> Seen {
+        let Ok(figures) = self.read(now) else { return Seen::Nothing };
+        let burnt = Duration::try_from(figures.cpu_time.unwrap_or_default()).unwrap_or_default();
+        let (before, since) = self.burnt;
+        if burnt > before || since.is_zero() {
+            self.burnt = (burnt, now);
+            return Seen::InForce;
+        }
+        let stopped = self.running.as_ref().is_some_and(|(stressor, _)| stands_still(&stressor.process()));
+        if !stopped && now.saturating_sub(since) < STALLED {
+            return Seen::Nothing;
+        }
+        let why = if stopped { "the stressor was stopped" } else { "the stressor gets no processor time" };
+        Seen::Lost(
+            Problem::new(
+                Code::EffectLost,
+                format!("{why} after {:.1?}", since.saturating_sub(self.in_force)),
+            )
+            .hint("look who stopped it, and whether the target's cgroup is frozen or out of its quota"),
+        )
+    }
+
     /// The figures as the counters are, at a time.
     fn read(&self, at: Duration) -> Result<CpuResult, Problem> {
         let (_, board) = self.running.as_ref().ok_or_else(super::out_of_order)?;
@@ -136,13 +187,13 @@ impl Fault for Cpu {
     }
 
     fn over(&mut self) -> Step<'_, ()> {
-        super::stressor_ended(self.running.as_mut().map(|(stressor, _)| stressor)).boxed()
+        self.burns().boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
         async {
             super::settled(self.running.as_mut().map(|(stressor, _)| stressor)).await?;
-            self.figures = Some(self.read(reverted.at)?);
+            self.figures = Some(self.read(self.watch.until(reverted))?);
             Ok(vec![evidence(Phase::After, "stressor", "ended")])
         }
         .boxed()

@@ -12,7 +12,10 @@ use futures_util::future::FutureExt;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::{Arm, Fault, Prepared, Resource, Step, evidence, unsupported};
+use super::{
+    Arm, Fault, Prepared, Resource, Step, evidence, unsupported,
+    watch::{OFTEN, Seen, Watch},
+};
 use crate::{
     host::{
         cgroup::{Cgroup, Extent, Freezer},
@@ -40,6 +43,7 @@ pub(super) struct Delay {
     /// What stood still before: not ours to continue.
     left_alone: HashSet<Process>,
     since: Duration,
+    watch: Watch,
     held: Option<Duration>,
 }
 
@@ -54,6 +58,7 @@ impl Delay {
             stopped: Vec::new(),
             left_alone: HashSet::new(),
             since: Duration::ZERO,
+            watch: Watch::every(OFTEN),
             held: None,
         })
     }
@@ -162,6 +167,30 @@ impl Delay {
         vec![evidence(Phase::During, "process state", state), still]
     }
 
+    /// Whether all still stand still. What has ended is no loss: the main process's end is the executor's.
+    fn goes_on(&self) -> Seen {
+        let runs = match &self.freezer {
+            Some(cgroup) => match (cgroup.freezer(), cgroup.members()) {
+                (Ok(Freezer::Thawed), _) => Some(cgroup.folder.display().to_string()),
+                (_, Ok(members)) if !members.contains(&self.extent.main.pid) => {
+                    Some(format!("process {}", self.extent.main))
+                }
+                (Ok(_), Ok(_)) => None,
+                (Err(_), _) | (_, Err(_)) => return Seen::Nothing,
+            },
+            None => {
+                let runs = |process: &&Process| !stands_still(process) && !process.has_ended();
+                self.stopped.iter().find(runs).map(|process| format!("process {process}"))
+            }
+        };
+        let Some(runs) = runs else { return Seen::InForce };
+        let held = boot_time().saturating_sub(self.since);
+        Seen::Lost(
+            Problem::new(Code::EffectLost, format!("{runs} was paused and runs again after {held:.1?}"))
+                .hint("somebody else continued it: look for kill -CONT, docker unpause, systemctl thaw"),
+        )
+    }
+
     fn moves(&self) -> bool {
         match &self.freezer {
             Some(cgroup) => cgroup.freezer().map_or(true, |freezer| freezer == Freezer::Thawed),
@@ -171,7 +200,7 @@ impl Delay {
 
     async fn look_again(&mut self, reverted: &Reverted) -> Result<Vec<v1::Evidence>, Problem> {
         if !self.since.is_zero() {
-            self.held = Some(reverted.at.saturating_sub(self.since));
+            self.held = Some(self.watch.until(reverted).saturating_sub(self.since));
         }
         if !comes_about(|| self.moves()).await {
             let still: Vec<_> =
@@ -226,6 +255,17 @@ impl Fault for Delay {
             requests: 0,
             means: means.to_owned(),
         }))
+    }
+
+    fn over(&mut self) -> Step<'_, ()> {
+        async {
+            loop {
+                let looked = boot_time();
+                let pause = self.watch.saw(looked, self.goes_on())?;
+                sleep(pause).await;
+            }
+        }
+        .boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {

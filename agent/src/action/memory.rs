@@ -6,10 +6,13 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, MemoryResult, action_result, evidence::Phase},
 };
-use chaos_kitty_guard::{Process, Undo, hooks, message::Reverted};
+use chaos_kitty_guard::{Process, Undo, clock::boot_time, hooks, message::Reverted};
 use futures_util::future::FutureExt;
 
-use super::{Arm, Fault, Prepared, Resource, Step, evidence, hold_of};
+use super::{
+    Arm, Fault, Prepared, Resource, Step, evidence, hold_of,
+    watch::{OFTEN, Seen, Watch},
+};
 use crate::{
     host::membership,
     platform::Subject,
@@ -28,6 +31,7 @@ pub(super) struct Memory {
     stressor: Option<Stressor>,
     address: usize,
     in_force: Duration,
+    watch: Watch,
     figures: Option<MemoryResult>,
 }
 
@@ -48,6 +52,7 @@ impl Memory {
             stressor: None,
             address: 0,
             in_force: Duration::ZERO,
+            watch: Watch::every(OFTEN),
             figures: None,
         })
     }
@@ -77,7 +82,7 @@ impl Memory {
             said => return Err(said.into_problem()),
         };
         self.address = address;
-        self.in_force = chaos_kitty_guard::clock::boot_time();
+        self.in_force = boot_time();
         self.figures = Some(MemoryResult {
             time_to_resident: Some(Duration::from_nanos(took_nanos).into()),
             ..MemoryResult::default()
@@ -97,6 +102,40 @@ impl Memory {
                 .hint("the host swaps, or the out-of-memory killer was at work: ask for less"));
         }
         Ok(vec![evidence(Phase::During, "resident bytes", seen)])
+    }
+
+    /// Looks at intervals whether it stays resident, until it does not.
+    async fn stays(&mut self) -> Result<(), Problem> {
+        let mut pause = Duration::ZERO;
+        loop {
+            tokio::select! {
+                ended = super::stressor_ended(self.stressor.as_mut()) => {
+                    self.watch.over_since(boot_time());
+                    return ended;
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+            let looked = boot_time();
+            let seen = self.goes_on();
+            pause = self.watch.saw(looked, seen)?;
+        }
+    }
+
+    /// The least that is seen is what is told. A host that swaps some of it is under the pressure that was wanted; once
+    /// it has swapped most of it, it is not.
+    fn goes_on(&mut self) -> Seen {
+        let (Some(stressor), Some(figures)) = (&self.stressor, &mut self.figures) else {
+            return Seen::Nothing;
+        };
+        let Some(seen) = resident(stressor.process().pid, self.address) else { return Seen::Nothing };
+        figures.resident_bytes = figures.resident_bytes.min(seen);
+        if seen >= self.size / 2 {
+            return Seen::InForce;
+        }
+        Seen::Lost(
+            Problem::new(Code::EffectLost, format!("only {seen} bytes of {} are resident now", self.size))
+                .hint("the host swaps: ask for less, or for what it can not swap"),
+        )
     }
 }
 
@@ -122,7 +161,7 @@ impl Fault for Memory {
     }
 
     fn over(&mut self) -> Step<'_, ()> {
-        super::stressor_ended(self.stressor.as_mut()).boxed()
+        self.stays().boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
@@ -132,7 +171,7 @@ impl Fault for Memory {
             let pid = self.stressor.as_ref().map_or(0, |stressor| stressor.process().pid);
             let left = resident(pid, self.address).unwrap_or(0);
             if let Some(figures) = &mut self.figures {
-                figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
+                figures.held = Some(self.watch.until(reverted).saturating_sub(self.in_force).into());
                 figures.returned_bytes = figures.resident_bytes.saturating_sub(left);
             }
             Ok(vec![

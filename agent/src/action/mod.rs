@@ -15,6 +15,7 @@ mod scale;
 mod script;
 mod scripts;
 mod stop;
+mod watch;
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,8 +63,9 @@ pub trait Fault: Send {
     /// The figures as far as they are known.
     fn figures(&self) -> Option<action_result::Kind>;
 
-    /// Waits for an end of its own: COMPLETED (a script exits, a count is used up), or with the problem, FAILED
-    /// (it broke off). The default waits for ever. The end of the target's main process is seen by the executor.
+    /// Looks whether it goes on, and waits for an end that nobody ordered: COMPLETED (a script exits with 0), or with
+    /// the problem, FAILED (it broke off, or somebody else put it back). That it was the guard, or the end of the
+    /// target's main process, the executor finds out. The default waits for ever.
     fn over(&mut self) -> Step<'_, ()> {
         future::pending().boxed()
     }
@@ -177,16 +179,11 @@ fn out_of_order() -> Problem {
     Problem::internal("the steps of a fault were taken out of order")
 }
 
-/// How long the guard's word of a revert may take to arrive after what it ended was seen to end.
-const WORD_OF_REVERT: Duration = Duration::from_millis(500);
-
-/// Waits for the end of a stressor that was not told to end: it saw its own time over, or it broke off. That it
-/// was the guard who ended it, the executor hears within [`WORD_OF_REVERT`], and gives this up.
+/// Waits for the end of a stressor that was not told to end: it saw its own time over, or it broke off. Whether it
+/// was the guard who ended it, the executor finds out.
 async fn stressor_ended(stressor: Option<&mut Stressor>) -> Result<(), Problem> {
     let Some(stressor) = stressor else { return future::pending().await };
-    let ended = stressor.ended().await;
-    tokio::time::sleep(WORD_OF_REVERT).await;
-    match ended {
+    match stressor.ended().await {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(stressor.broke_off(&status)),
         Err(error) => Err(Problem::internal(format!("waiting for a stressor: {error}"))),

@@ -9,7 +9,10 @@ use chaos_kitty::{
 use chaos_kitty_guard::{clock::boot_time, message::Reverted};
 use futures_util::future::FutureExt;
 
-use super::{Arm, Fault, Prepared, Resource, Step, evidence, out_of_order, unsupported};
+use super::{
+    Arm, Fault, Prepared, Resource, Step, evidence, out_of_order, unsupported,
+    watch::{SELDOM, Seen, Watch},
+};
 use crate::platform::{
     Subject,
     kubernetes::workload::{Size, Workload},
@@ -32,6 +35,7 @@ pub(super) struct Scale {
     before: Option<Size>,
     /// When it was ordered.
     ordered: Duration,
+    watch: Watch,
     figures: ScaleResult,
 }
 
@@ -42,7 +46,8 @@ impl Scale {
                 .hint("only a Deployment, StatefulSet or ReplicaSet has a number of replicas")
         })?;
         let figures = ScaleResult::default();
-        Ok(Self { workload, replicas: order.replicas, before: None, ordered: Duration::ZERO, figures })
+        let (ordered, watch) = (Duration::ZERO, Watch::every(SELDOM));
+        Ok(Self { workload, replicas: order.replicas, before: None, ordered, watch, figures })
     }
 
     async fn look_before(&mut self) -> Result<Prepared, Problem> {
@@ -109,9 +114,25 @@ impl Scale {
         Ok(vec![evidence(Phase::During, "replicas", size)])
     }
 
+    /// Whether nobody else has scaled or removed it.
+    async fn goes_on(&self) -> Seen {
+        match self.workload.size().await {
+            Ok(size) if size.wanted <= self.replicas => Seen::InForce,
+            Ok(size) => {
+                let what = format!("it was scaled to {}, and has {size} now", self.replicas);
+                Seen::Lost(
+                    Problem::new(Code::EffectLost, what)
+                        .hint("something else scales it, e.g. an autoscaler, an operator, a deployment tool"),
+                )
+            }
+            Err(problem) if problem.code == Code::TargetGone => Seen::Lost(problem),
+            Err(_) => Seen::Nothing,
+        }
+    }
+
     /// That it is to have as many again is what is put back here: how soon they are there is its controller's.
     async fn restored(&mut self, reverted: &Reverted) -> Result<Vec<v1::Evidence>, Problem> {
-        self.figures.held = Some(reverted.at.saturating_sub(self.ordered).into());
+        self.figures.held = Some(self.watch.until(reverted).saturating_sub(self.ordered).into());
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
         let workload = &self.workload;
         let size = match self.size(boot_time() + LOOK).await {
@@ -151,6 +172,18 @@ impl Fault for Scale {
 
     fn figures(&self) -> Option<action_result::Kind> {
         self.figures.took.is_some().then(|| action_result::Kind::Scale(self.figures.clone()))
+    }
+
+    fn over(&mut self) -> Step<'_, ()> {
+        async {
+            loop {
+                let looked = boot_time();
+                let seen = self.goes_on().await;
+                let pause = self.watch.saw(looked, seen)?;
+                tokio::time::sleep(pause).await;
+            }
+        }
+        .boxed()
     }
 
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {

@@ -15,16 +15,19 @@ use chaos_kitty::{
     script::Header,
     v1::{self, ScriptResult, action_result, evidence::Phase, experiment_type::Name as ExperimentType},
 };
-use chaos_kitty_guard::{CgroupVersion, Process, Undo, hooks, message::Reverted};
+use chaos_kitty_guard::{CgroupVersion, Process, Undo, clock::boot_time, hooks, message::Reverted};
 use futures_util::future::FutureExt;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     task::JoinHandle,
 };
 
-use super::{Arm, Fault, Prepared, Resource, Scripts, Step, evidence, hold_of, needs};
+use super::{
+    Arm, Fault, Prepared, Resource, Scripts, Step, evidence, hold_of, needs,
+    watch::{OFTEN, Watch},
+};
 use crate::{
-    host::cgroup::Cgroup,
+    host::{cgroup::Cgroup, process::ended},
     platform::Subject,
     stress::{
         command,
@@ -44,6 +47,15 @@ const COUNT_EVERY: Duration = Duration::from_millis(500);
 /// How long the last of its output is waited for after its end.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
+/// A script that can not do what it is for says so at once: so long it is waited before it counts as in force.
+const FIRST_MOMENT: Duration = Duration::from_millis(50);
+
+/// A script that ended this long before its target may have died of what it did to it.
+const WITH_ITS_TARGET: Duration = Duration::from_secs(1);
+
+/// How much of its output is told with its failure.
+const QUOTED: usize = 300;
+
 /// A script that runs on a target.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -57,6 +69,9 @@ pub(super) struct Script {
     output: Output,
     drained: Option<JoinHandle<()>>,
     in_force: Duration,
+    watch: Watch,
+    /// What its runner said at the end, once it has.
+    last: Option<Result<Said, Problem>>,
     figures: ScriptResult,
 }
 
@@ -83,6 +98,8 @@ impl Script {
             output: Output::default(),
             drained: None,
             in_force: Duration::ZERO,
+            watch: Watch::every(OFTEN),
+            last: None,
             figures: ScriptResult::default(),
         })
     }
@@ -120,8 +137,7 @@ impl Script {
     /// recreates the target undoes it.
     fn undos(&self, place: &Place) -> Result<Vec<Undo>, Problem> {
         let Cgroup { folder, version } = self.cgroup.clone();
-        let mut undos =
-            vec![Undo::EndCgroup { cgroup: folder.clone(), version }, Undo::RemoveCgroup { cgroup: folder }];
+        let mut undos = Vec::from(of_cgroup(folder, version));
         let healing = self.header.remedy.as_ref().map(|remedy| &remedy.self_healing);
         if healing.is_none() {
             undos.push(Undo::EndProcesses { processes: self.target.into_iter().collect() });
@@ -133,7 +149,17 @@ impl Script {
         Ok(undos)
     }
 
-    async fn start(&mut self) -> Result<Duration, Problem> {
+    /// What did not begin has nothing to heal: only its cgroup is ended then.
+    async fn start(&mut self, arm: &dyn Arm) -> Result<Duration, Problem> {
+        let begun = self.begin().await;
+        if begun.is_err() {
+            let Cgroup { folder, version } = self.cgroup.clone();
+            arm.rearm(of_cgroup(folder, version).into()).await?;
+        }
+        begun
+    }
+
+    async fn begin(&mut self) -> Result<Duration, Problem> {
         let runner = self.runner.as_mut().ok_or_else(super::out_of_order)?;
         runner.place(self.target)?;
         fs::create_dir(&self.cgroup.folder)
@@ -151,8 +177,29 @@ impl Script {
         }
     }
 
-    /// Waits for its end, counting its processes meanwhile.
+    /// Waits for its end. Given up and called again, it goes on.
     async fn wait(&mut self) -> Result<(), Problem> {
+        if self.last.is_none() {
+            let said = self.hear_the_last().await;
+            self.watch.over_since(boot_time());
+            self.last = Some(said);
+        }
+        match &self.last {
+            Some(Ok(Said::Exited { code: Some(0), .. })) => Ok(()),
+            Some(Ok(Said::Exited { code: Some(code), .. })) => {
+                let what = format!("exited with {code}");
+                Err(self.failed(Code::ScriptFailed, &what).await)
+            }
+            Some(Ok(Said::Exited { signal, .. })) => {
+                let what = format!("was ended by signal {}", signal.unwrap_or_default());
+                Err(self.failed(Code::BrokeOff, &what).await)
+            }
+            _ => super::stressor_ended(self.runner.as_mut()).await,
+        }
+    }
+
+    /// Counts its processes until then.
+    async fn hear_the_last(&mut self) -> Result<Said, Problem> {
         let Some(runner) = &mut self.runner else { return std::future::pending().await };
         let mut count = tokio::time::interval(COUNT_EVERY);
         let said = loop {
@@ -165,20 +212,37 @@ impl Script {
                 },
             }
         };
-        match said {
-            Ok(Said::Exited { code: Some(code), .. }) => {
-                self.figures.exit_code = Some(code);
-                // Those that outlive it. Where it was killed, the last count holds.
-                self.figures.ended_processes = processes(&self.cgroup);
-                Ok(())
+        if let Ok(Said::Exited { code: Some(code), .. }) = said {
+            self.figures.exit_code = Some(code);
+            // Those that outlive it. Where it was killed, the last count holds.
+            self.figures.ended_processes = processes(&self.cgroup);
+        }
+        said
+    }
+
+    async fn failed(&mut self, code: Code, how: &str) -> Problem {
+        self.all_output().await;
+        let ran = boot_time().saturating_sub(self.in_force);
+        let (name, said) = (&self.order.name, last_words(&self.output.text()));
+        Problem::new(code, format!("{name} {how} after {ran:.1?}, before its time{said}"))
+            .hint("its output says why it could not go on; a script that is done early exits with 0")
+    }
+
+    /// One that exits at once with another code than 0 was never in force, unless it ended its own target.
+    async fn first_moment(&mut self) -> Result<(), Problem> {
+        let Ok(Err(problem)) = tokio::time::timeout(FIRST_MOMENT, self.wait()).await else { return Ok(()) };
+        match self.target {
+            Some(target) if tokio::time::timeout(WITH_ITS_TARGET, ended(target)).await.is_ok() => Ok(()),
+            _ => Err(problem),
+        }
+    }
+
+    async fn all_output(&mut self) {
+        if let Some(drained) = &mut self.drained {
+            // Nobody is left to write, unless a process outside of its cgroup was handed its output.
+            if tokio::time::timeout(LAST_OUTPUT, drained).await.is_ok() {
+                self.drained = None;
             }
-            Ok(Said::Exited { signal, .. }) => {
-                // If it was the guard who killed it, its word is on the way.
-                tokio::time::sleep(super::WORD_OF_REVERT).await;
-                let what = format!("the script was ended by signal {}", signal.unwrap_or_default());
-                Err(Problem::new(Code::BrokeOff, what).hint("look who ended it, e.g. in the target's log"))
-            }
-            Ok(_) | Err(_) => super::stressor_ended(self.runner.as_mut()).await,
         }
     }
 }
@@ -192,14 +256,15 @@ impl Fault for Script {
         self.look().boxed()
     }
 
-    fn inject<'a>(&'a mut self, _arm: &'a dyn Arm) -> Step<'a, Duration> {
-        self.start().boxed()
+    fn inject<'a>(&'a mut self, arm: &'a dyn Arm) -> Step<'a, Duration> {
+        self.start(arm).boxed()
     }
 
     fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {
         async {
             let seen = processes(&self.cgroup);
             self.figures.ended_processes = seen;
+            self.first_moment().await?;
             Ok(vec![evidence(Phase::During, "processes", seen)])
         }
         .boxed()
@@ -222,14 +287,27 @@ impl Fault for Script {
                 let what = format!("{left} processes are left in {}", self.cgroup.folder.display());
                 return Err(Problem::new(Code::Stuck, what).hint("kitty-agent revert --all"));
             }
-            if let Some(drained) = self.drained.take() {
-                // Nobody is left to write, unless a process outside of its cgroup was handed its output.
-                let _ = tokio::time::timeout(LAST_OUTPUT, drained).await;
-            }
-            self.figures.ran = Some(reverted.at.saturating_sub(self.in_force).into());
+            self.all_output().await;
+            self.figures.ran = Some(self.watch.until(reverted).saturating_sub(self.in_force).into());
             Ok(vec![evidence(Phase::After, "processes", left)])
         }
         .boxed()
+    }
+}
+
+/// How a cgroup of a script goes.
+fn of_cgroup(cgroup: PathBuf, version: CgroupVersion) -> [Undo; 2] {
+    [Undo::EndCgroup { cgroup: cgroup.clone(), version }, Undo::RemoveCgroup { cgroup }]
+}
+
+/// The end of what it said, on one line.
+fn last_words(output: &str) -> String {
+    let words: Vec<_> = output.split_whitespace().collect();
+    let words = words.join(" ");
+    let skipped = words.chars().count().saturating_sub(QUOTED);
+    match words.chars().skip(skipped).collect::<String>() {
+        said if said.is_empty() => String::new(),
+        said => format!(": {said}"),
     }
 }
 

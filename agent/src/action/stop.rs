@@ -9,7 +9,10 @@ use chaos_kitty::{
 use chaos_kitty_guard::{Process, clock::boot_time, message::Reverted};
 use futures_util::future::FutureExt;
 
-use super::{Arm, Fault, Prepared, Resource, Step, evidence};
+use super::{
+    Arm, Fault, Prepared, Resource, Step, evidence,
+    watch::{SELDOM, Seen, Watch},
+};
 use crate::platform::{
     Subject,
     supervisor::{Standing, Stopping, Supervisor},
@@ -27,6 +30,7 @@ pub(super) struct Stop {
     main: Process,
     kill: bool,
     in_force: Duration,
+    watch: Watch,
     figures: StopResult,
 }
 
@@ -35,7 +39,8 @@ impl Stop {
         let main = super::main_process(subject, "stop")?;
         let figures = StopResult { pid_before: main.pid, ..StopResult::default() };
         let supervisor = super::supervisor(subject, "stop")?;
-        Ok(Self { supervisor, main, kill: order.kill, in_force: Duration::ZERO, figures })
+        let (in_force, watch) = (Duration::ZERO, Watch::every(SELDOM));
+        Ok(Self { supervisor, main, kill: order.kill, in_force, watch, figures })
     }
 
     /// Once there is an answer, whatever it is, the target is not being stopped any more.
@@ -64,12 +69,33 @@ impl Stop {
         }
     }
 
-    async fn runs_again(&self) -> Result<(Standing, Process), Problem> {
+    /// Whether nobody else has started or removed it.
+    async fn goes_on(&self) -> Seen {
+        match self.supervisor.look().await {
+            Ok(Standing { main: None, .. }) => Seen::InForce,
+            Ok(Standing { main: Some(main), state }) => {
+                let held = boot_time().saturating_sub(self.in_force);
+                let what = format!("it was stopped, and after {held:.1?} it is {state} as process {main}");
+                Seen::Lost(
+                    Problem::new(Code::EffectLost, what)
+                        .hint("somebody else started it: a person, a socket unit, an orchestrator"),
+                )
+            }
+            Err(problem) if problem.code == Code::TargetGone => Seen::Lost(problem),
+            Err(_) => Seen::Nothing,
+        }
+    }
+
+    /// `None`: it was removed meanwhile, and there is nothing to start.
+    async fn runs_again(&self) -> Result<Option<(Standing, Process)>, Problem> {
         let until = boot_time() + PATIENCE;
         loop {
-            let now = self.supervisor.look().await?;
+            let now = match self.supervisor.look().await {
+                Err(problem) if problem.code == Code::TargetGone => return Ok(None),
+                now => now?,
+            };
             match now.main {
-                Some(main) => return Ok((now, main)),
+                Some(main) => return Ok(Some((now, main))),
                 None if boot_time() < until => tokio::time::sleep(LOOK_AGAIN).await,
                 None => {
                     let what = format!("it was told to start and is {}", now.state);
@@ -116,10 +142,25 @@ impl Fault for Stop {
         self.figures.took.is_some().then_some(action_result::Kind::Stop(self.figures))
     }
 
+    fn over(&mut self) -> Step<'_, ()> {
+        async {
+            loop {
+                let looked = boot_time();
+                let seen = self.goes_on().await;
+                let pause = self.watch.saw(looked, seen)?;
+                tokio::time::sleep(pause).await;
+            }
+        }
+        .boxed()
+    }
+
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
         async {
-            let (now, main) = self.runs_again().await?;
-            self.figures.held = Some(reverted.at.saturating_sub(self.in_force).into());
+            let runs = self.runs_again().await?;
+            self.figures.held = Some(self.watch.until(reverted).saturating_sub(self.in_force).into());
+            let Some((now, main)) = runs else {
+                return Ok(vec![evidence(Phase::After, "state", "it was removed")]);
+            };
             self.figures.pid_after = main.pid;
             Ok(vec![evidence(Phase::After, "state", now.state), evidence(Phase::After, "main process", main)])
         }

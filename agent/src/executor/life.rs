@@ -36,6 +36,9 @@ const INJECT_LIMIT: Duration = Duration::from_secs(120);
 /// Longest measurement after something was injected or put back.
 const LOOK_LIMIT: Duration = Duration::from_secs(30);
 
+/// How long what broke off is given to turn out to have ended by the guard, or with its target.
+const WHO_ENDED_IT: Duration = Duration::from_secs(1);
+
 type Stop = watch::Receiver<Option<EndReason>>;
 
 /// Carries an admitted order out, from the look to the last report.
@@ -69,8 +72,14 @@ enum End {
     Reverted(Reverted),
     /// It is to be put back for this reason.
     Wanted(EndReason),
-    /// It broke off.
-    Failed(Problem),
+    /// It broke off; the guard may have put it back since.
+    Failed(Problem, Option<Reverted>),
+}
+
+impl From<Problem> for End {
+    fn from(problem: Problem) -> Self {
+        Self::Failed(problem, None)
+    }
 }
 
 impl Life<'_> {
@@ -181,19 +190,19 @@ impl Life<'_> {
         duration: Duration,
         recorded: &Recorded,
     ) -> Result<Duration, End> {
-        self.in_time().map_err(End::Failed)?;
+        self.in_time()?;
         let (guard, reverted) = armed.split();
         let arm = recorded.before(guard);
         let since = tokio::select! {
             biased;
             end = reverted.next() => return Err(End::Reverted(end)),
             reason = stopped(&mut self.stop) => return Err(End::Wanted(reason)),
-            injected = within(INJECT_LIMIT, "injecting it", fault.inject(&arm)) => injected.map_err(End::Failed)?,
+            injected = within(INJECT_LIMIT, "injecting it", fault.inject(&arm)) => injected?,
         };
         hooks::point("agent-injected");
         armed.deadline(since + duration).await;
         let seen = within(LOOK_LIMIT, "looking whether it took effect", fault.verify()).await;
-        self.evidence.append(&mut seen.map_err(End::Failed)?);
+        self.evidence.append(&mut seen?);
         hooks::point("agent-before-started");
         Ok(since)
     }
@@ -215,7 +224,26 @@ impl Life<'_> {
             end = reverted.next() => End::Reverted(end),
             reason = stopped(&mut self.stop) => End::Wanted(reason),
             () = gone(main) => End::Wanted(EndReason::TargetGone),
-            over = fault.over() => over.map_or_else(End::Failed, |()| End::Wanted(EndReason::Completed)),
+            over = fault.over() => match over {
+                Ok(()) => End::Wanted(EndReason::Completed),
+                Err(problem) => self.lost(problem, armed, main).await,
+            },
+        }
+    }
+
+    /// It is not in force any more: by the guard, whose word is on the way, with its target, or else it broke off.
+    async fn lost(&mut self, problem: Problem, armed: &mut Armed, main: Option<Process>) -> End {
+        let seen = boot_time();
+        let (_, reverted) = armed.split();
+        tokio::select! {
+            biased;
+            () = gone(main) => End::Wanted(EndReason::TargetGone),
+            end = reverted.next() => match end.began <= seen {
+                true => End::Reverted(end),
+                false => End::Failed(problem, Some(end)),
+            },
+            _ = stopped(&mut self.stop) => problem.into(),
+            () = tokio::time::sleep(WHO_ENDED_IT) => problem.into(),
         }
     }
 
@@ -231,7 +259,11 @@ impl Life<'_> {
         let reverted = match &end {
             // What was put back before it was in force (we hung, the lease ran out) came into force afterwards:
             // once more.
-            End::Reverted(reverted) if in_force.is_some_and(|since| since <= reverted.at) => reverted.clone(),
+            End::Reverted(reverted) | End::Failed(_, Some(reverted))
+                if in_force.is_some_and(|since| since <= reverted.at) =>
+            {
+                reverted.clone()
+            }
             _ => armed.revert().await,
         };
         hooks::point("agent-reverted");
@@ -248,11 +280,11 @@ impl Life<'_> {
         let reason = match &end {
             End::Reverted(reverted) => reason_of(reverted.why),
             End::Wanted(reason) => Some(*reason),
-            End::Failed(_) => None,
+            End::Failed(..) => None,
         };
         let mut report = match (stuck, end) {
             (Some(problem), _) => self.troubled(State::Stuck, fault, problem),
-            (None, End::Failed(problem)) => self.failed(fault, problem),
+            (None, End::Failed(problem, _)) => self.failed(fault, problem),
             (None, _) if in_force.is_some() => self.compose(State::Reverted, fault),
             (None, _) => self.failed(fault, stopped_early(reason.unwrap_or_default())),
         };

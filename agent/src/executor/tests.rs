@@ -4,5 +4,6 @@ mod bench;
 mod cgroups;
 mod ends;
 mod left;
+mod lost;
 mod orders;
 mod steps;

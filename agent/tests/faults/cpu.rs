@@ -85,3 +85,27 @@ async fn more_than_everything_is_refused() {
     assert_eq!(start(&cpu(1, 101), &host()).await.err().unwrap().code, Code::InvalidArgument);
     assert_eq!(start(&cpu(100_000, 1), &host()).await.err().unwrap().code, Code::TooMuch);
 }
+
+#[tokio::test]
+async fn a_stressor_that_somebody_stops_takes_nothing_away() {
+    let mut held = start(&cpu(1, 50), &host()).await.unwrap();
+    held.stressors()[0].signal(rustix::process::Signal::STOP).unwrap();
+    let lost = held.fault.over().await.unwrap_err();
+    assert_eq!(lost.code, Code::EffectLost);
+    assert!(lost.message.contains("stopped"), "{lost}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let done = figures(held.revert().await);
+    assert!(Duration::try_from(done.held.unwrap()).unwrap() < Duration::from_millis(900), "{done:?}");
+}
+
+#[tokio::test]
+async fn a_stressor_that_gets_no_processor_time_is_seen() {
+    let cgroup = Cgroup::with("freezer");
+    let mut held = start(&cpu(1, 50), &host()).await.unwrap();
+    cgroup.add(held.stressors()[0].pid);
+    cgroup.set(("freezer.state", "FROZEN"), ("cgroup.freeze", "1"));
+    let lost = held.fault.over().await.unwrap_err();
+    assert_eq!(lost.code, Code::EffectLost, "{lost}");
+    cgroup.set(("freezer.state", "THAWED"), ("cgroup.freeze", "0"));
+    held.revert().await;
+}

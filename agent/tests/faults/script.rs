@@ -32,14 +32,52 @@ fn figures(kind: action_result::Kind) -> ScriptResult {
 #[tokio::test]
 async fn a_script_that_exits_gives_its_code_and_output() {
     let target = Target::sleeper();
-    let text = "#!/bin/sh\necho \"target $KITTY_TARGET_PID, $1 and $2\"; echo oops >&2; exit 3\n";
+    let text = "#!/bin/sh\necho \"target $KITTY_TARGET_PID, $1 and $2\"; echo oops >&2; exit 0\n";
     let mut held = start(&script(text, &["a b", "$(c)"]), &target.subject()).await.unwrap();
     held.fault.over().await.unwrap();
     let folder = cgroup(&held);
     let done = figures(held.revert().await);
-    assert_eq!(done.exit_code, Some(3));
+    assert_eq!(done.exit_code, Some(0));
     assert_eq!(done.output, format!("target {}, a b and $(c)\noops\n", target.0.id()));
     assert!(!folder.exists());
+}
+
+#[tokio::test]
+async fn a_script_that_fails_at_once_was_never_in_force() {
+    let target = Target::sleeper();
+    let text = "#!/bin/sh\necho \"no such device\" >&2\nexit 137\n";
+    let failed = start(&script(text, &[]), &target.subject()).await.err().unwrap();
+    assert_eq!(failed.code, Code::ScriptFailed);
+    assert!(failed.message.contains("exited with 137"), "{failed}");
+    assert!(failed.message.ends_with("no such device"), "{failed}");
+}
+
+#[tokio::test]
+async fn a_script_that_fails_later_broke_off_with_its_code_and_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go");
+    let text = format!(
+        "#!/bin/sh\nuntil [ -e {} ]; do sleep 0.02; done\necho \"$(seq 2000) it is full\"\nexit 4\n",
+        go.display()
+    );
+    let mut held = start(&script(&text, &[]), &host()).await.unwrap();
+    std::fs::write(go, "").unwrap();
+    let failed = held.fault.over().await.unwrap_err();
+    assert_eq!(failed.code, Code::ScriptFailed);
+    assert!(failed.message.contains("exited with 4") && failed.message.ends_with("it is full"), "{failed}");
+    assert!(failed.message.len() < 500, "{failed}");
+    assert_eq!(figures(held.revert().await).exit_code, Some(4));
+}
+
+#[tokio::test]
+async fn a_script_that_dies_of_the_end_of_its_own_target_took_effect() {
+    let target = Target::sleeper();
+    let text = "#!/bin/sh\nkill -KILL $KITTY_TARGET_PID\nexit 137\n";
+    let mut held = start(&script(text, &[]), &target.subject()).await.unwrap();
+    assert!(target.process().has_ended());
+    // What came of it the executor makes of both ends.
+    assert_eq!(held.fault.over().await.unwrap_err().code, Code::ScriptFailed);
+    held.revert().await;
 }
 
 #[tokio::test]
@@ -108,8 +146,7 @@ async fn of_daemons_that_outlive_their_script_nothing_is_left() {
 
 #[tokio::test]
 async fn a_script_that_somebody_kills_broke_off() {
-    let mut held = start(&script("#!/bin/sh\nkill -KILL $$\n", &[]), &host()).await.unwrap();
-    let problem = held.fault.over().await.unwrap_err();
+    let problem = start(&script("#!/bin/sh\nkill -KILL $$\n", &[]), &host()).await.err().unwrap();
     assert_eq!(problem.code, Code::BrokeOff);
     assert!(problem.message.contains("signal 9"), "{problem}");
 
