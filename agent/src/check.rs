@@ -15,6 +15,7 @@ use rustix::fs::{Access, access};
 use crate::{
     config::Config,
     executor::Settings,
+    host::rights,
     platform::{
         Owner,
         docker::{self, DockerPlatform},
@@ -64,18 +65,22 @@ fn findings(config: &Config) -> Vec<Finding> {
         find("cgroup", cgroup(), "scripts; pausing a whole cgroup; faults within a target's limits"),
         find(
             "a way into targets' namespaces",
-            capability(CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
+            capability(rights::CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
             "scripts and their commands in containers",
         ),
-        find("signals to other users' processes", capability(CAP_KILL, "CAP_KILL"), "delay, kill, recycling"),
+        find(
+            "signals to other users' processes",
+            capability(rights::CAP_KILL, "CAP_KILL"),
+            "delay, kill, recycling",
+        ),
         find(
             "a look into other users' processes",
-            capability(CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
+            capability(rights::CAP_SYS_PTRACE, "CAP_SYS_PTRACE"),
             "rules by exe; gc",
         ),
         find(
             "process events (netlink)",
-            capability(CAP_NET_ADMIN, "CAP_NET_ADMIN"),
+            capability(rights::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
             "seeing new processes at once",
         ),
     ];
@@ -204,17 +209,8 @@ fn own_path<'a>(text: &'a str, mark: &str) -> &'a str {
     line.map_or("", |(_, path)| path.trim_start_matches('/'))
 }
 
-/// Their numbers in capability.h.
-const CAP_KILL: u32 = 5;
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
-
 fn capability(number: u32, name: &str) -> Result<String, String> {
-    let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let bits = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or_default();
-    if bits >> number & 1 == 1 { Ok(name.to_owned()) } else { Err(format!("this process has no {name}")) }
+    if rights::has(number) { Ok(name.to_owned()) } else { Err(format!("this process has no {name}")) }
 }
 
 #[cfg(test)]

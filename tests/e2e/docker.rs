@@ -12,8 +12,9 @@ use chaos_kitty::{
     Code,
     v1::{
         self, ActionStatus, AllocateMemory, Delay, Kill, Restart, RunScript, SpinCpu, Stop, action::Kind,
-        action_result::Kind as Figures, action_state::Name as State, end_reason::Name as EndReason,
-        platform::health::State as PlatformHealth, target_health::State as Health,
+        action_kind::Name as Action, action_result::Kind as Figures, action_state::Name as State,
+        end_reason::Name as EndReason, platform::health::State as PlatformHealth,
+        target_health::State as Health,
     },
 };
 use chaos_kitty_tests::{
@@ -429,4 +430,64 @@ async fn an_engine_without_control_groups_is_refused_with_the_reason() {
         listed.contains("without control groups").then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_container_that_would_vanish_is_neither_stopped_nor_restarted() {
+    let bed = Bed::new().await;
+    bed.docker.container("brief", &["--rm"], docker::SHELL, &POLITE);
+    let pod = ["--label", "io.kubernetes.pod.uid=1f"];
+    bed.docker.container("of-a-pod", &pod, docker::SHELL, &POLITE);
+    let _agent = bed.agent(&["--docker", "*"]).await;
+    for name in ["brief", "of-a-pod"] {
+        let target = bed.server.target(name).await;
+        let offered: Vec<_> = target.actions().collect();
+        assert!(!offered.contains(&Action::Stop) && !offered.contains(&Action::Restart), "{offered:?}");
+        assert!(offered.contains(&Action::Delay) && offered.contains(&Action::Kill), "{offered:?}");
+        let before = bed.docker.pid(name);
+        for action in [held(Kind::Stop(Stop { kill: true }), SECOND), at_once(Kind::Restart(Restart {}))] {
+            let problem = match bed.server.unleash(&target.id, action).await {
+                Ok(status) => status.problem.unwrap().hint,
+                Err(status) => chaos_kitty::Problem::from(status).hint,
+            };
+            assert!(problem.contains("gone for good"), "{problem}");
+        }
+        assert_eq!(bed.docker.pid(name), before, "it was left alone");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_somebody_ends_or_that_has_nothing_to_start_is_told_so() {
+    let bed = Bed::new().await;
+    for name in ["started", "removed"] {
+        let service = format!("com.docker.compose.service={name}");
+        bed.docker.container(name, &["--label", &service], docker::SHELL, &POLITE);
+    }
+    let _agent = bed.agent(&["--docker", "*"]).await;
+    let mut under_way = Vec::new();
+    for name in ["started", "removed"] {
+        let id = bed.server.target(name).await.id;
+        under_way.push(bed.begin(&id, held(Kind::Stop(Stop::default()), HOUR), State::Started).await);
+    }
+    bed.docker.must(&["start", "started"]);
+    bed.docker.must(&["rm", "removed"]);
+    for (fault, code) in under_way.into_iter().zip([Code::EffectLost, Code::TargetGone]) {
+        let status = fault.await.unwrap();
+        assert_eq!(status.state(), State::Failed, "{status:?}");
+        assert_eq!(status.problem.as_ref().unwrap().code, code.number(), "{status:?}");
+    }
+    assert!(bed.server.active().await.is_empty(), "nothing is stuck");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_does_nothing_is_refused() {
+    let bed = Bed::new().await;
+    // The first process of a container has no default handlers.
+    bed.docker.container("deaf", &[], docker::SCRATCH, &SERVICE);
+    let _agent = bed.agent(&["--docker", "deaf"]).await;
+    let deaf = bed.server.target("deaf").await;
+    let term = || at_once(Kind::Kill(Kill { signal: "TERM".to_owned(), ..Kill::default() }));
+    let refused = bed.server.unleash(&deaf.id, term()).await.unwrap();
+    assert_eq!(refused.state(), State::Refused, "{refused:?}");
+    assert_eq!(refused.problem.unwrap().code, Code::AlreadyInState.number());
 }

@@ -15,6 +15,7 @@ mod compose;
 mod docker;
 mod docker_contained;
 mod docker_suite;
+mod evidence;
 mod experiment;
 mod experiment_cli;
 mod experiment_crash;

@@ -6,7 +6,8 @@ use chaos_kitty::{
     Code,
     v1::{
         self, ActionStatus, AllocateMemory, Delay, Kill, Restart, SpinCpu, Stop, action::Kind,
-        action_result::Kind as Figures, action_state::Name as State, target_health::State as Health,
+        action_kind::Name as Action, action_result::Kind as Figures, action_state::Name as State,
+        target_health::State as Health,
     },
 };
 use chaos_kitty_tests::{
@@ -211,4 +212,54 @@ async fn what_its_owner_froze_stays_frozen_and_check_tells_of_the_bus() {
     host.are(&[]).await;
     host.machine.must(&["systemctl", "start", "dbus.socket", "dbus.service"]);
     host.are(&["mole.service", "mouse.service", "vole@1.service", "vole@2.service"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_systemd_would_forget_is_not_stopped() {
+    let sandbox = Sandbox::new();
+    let host = Host::new(&sandbox).await;
+    host.machine.must(&["systemd-run", "--unit=marten", "--collect", "/bin/sleep", "3600"]);
+    let marten = host.current("marten.service").await;
+    // A unit whose file is removed while it runs.
+    fs::remove_file(host.machine.path("/etc/systemd/system/mole.service")).unwrap();
+    host.machine.must(&["systemctl", "daemon-reload"]);
+    for name in ["marten.service", "mole.service"] {
+        let target = eventually(&format!("{name} is not offered to be stopped"), async || {
+            let target = host.server.target(name).await;
+            (!target.actions().any(|action| action == Action::Stop)).then_some(target)
+        })
+        .await;
+        assert!(target.actions().any(|action| action == Action::Delay), "{target:?}");
+        let before = host.main_pid(name);
+        let refused = host.server.unleash(&target.id, held(Kind::Stop(Stop::default()), SECOND)).await;
+        let hint = refused.map_or_else(
+            |status| chaos_kitty::Problem::from(status).hint,
+            |status| status.problem.unwrap().hint,
+        );
+        assert!(hint.contains("gone for good"), "{hint}");
+        assert_eq!(host.main_pid(name), before);
+    }
+    assert!(!marten.cattle, "nothing starts it again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stop_takes_along_is_started_again_too() {
+    let sandbox = Sandbox::new();
+    let host = Host::new(&sandbox).await;
+    let dependent =
+        |how: &str| format!("[Unit]\n{how}=mouse.service\n[Service]\nExecStart=/bin/sleep 3600\n");
+    for (name, how) in [("part.service", "PartOf"), ("bound.service", "BindsTo"), ("idle.service", "PartOf")]
+    {
+        host.machine.install_unit(name, &dependent(how));
+    }
+    host.machine.must(&["systemctl", "start", "part", "bound"]);
+    host.current("mouse.service").await;
+    let done = host.unleash("mouse.service", held(Kind::Stop(Stop::default()), SECOND)).await;
+    figures(&done, State::Reverted);
+    eventually("all that ran runs again", async || {
+        let active = |unit| host.machine.property(unit, "ActiveState") == "active";
+        (active("part.service") && active("bound.service")).then_some(())
+    })
+    .await;
+    assert_eq!(host.machine.property("idle.service", "ActiveState"), "inactive", "it did not run before");
 }

@@ -74,7 +74,7 @@ impl Delay {
             return Err(Problem::new(Code::AlreadyInState, what)
                 .hint("whoever paused it can let it go on, e.g. docker unpause, systemctl thaw"));
         }
-        self.freezer = freezers.into_iter().next();
+        self.freezer = freezers.into_iter().find(Cgroup::can_be_frozen);
         self.left_alone = tree.iter().copied().filter(stands_still).collect();
         if self.left_alone.contains(&main) {
             return Err(Problem::new(
@@ -88,6 +88,9 @@ impl Delay {
             self.freezer.iter().map(|freezer| evidence(Phase::Before, freezer.attribute(), "thawed")),
         );
         self.stopped = self.ours(&tree);
+        if self.freezer.is_none() {
+            super::may_signal(&self.stopped)?;
+        }
         Ok(Prepared { undos: self.undos(), processes: tree, evidence: seen })
     }
 
@@ -126,9 +129,9 @@ impl Delay {
         let mut new = self.stopped.clone();
         for _ in 0..ROUNDS {
             for process in &new {
-                process
-                    .signal(Signal::STOP)
-                    .map_err(|error| Problem::internal(format!("stopping process {process}: {error}")))?;
+                process.signal(Signal::STOP).map_err(|error| {
+                    super::must_not_signal(format!("stopping process {process}: {error}"))
+                })?;
                 hooks::point("agent-mid-delay");
             }
             if !comes_about(|| new.iter().all(|process| stands_still(process) || process.has_ended())).await {

@@ -75,6 +75,23 @@ impl Kill {
         Ok(())
     }
 
+    /// A signal that may not be sent, or that does nothing, is no fault.
+    fn may_strike(&self) -> Result<(), Problem> {
+        let (targets, name) = (self.targets(), self.signal.name);
+        if self.through.is_none() {
+            super::may_signal(&targets)?;
+        }
+        let signal = Signal::from_named_raw(self.signal.number);
+        let ignored = signal.is_some_and(|signal| {
+            !targets.is_empty() && targets.iter().all(|process| process::ignores(*process, signal))
+        });
+        if ignored {
+            let what = format!("process {} ignores SIG{name}", self.extent.main);
+            return Err(Problem::new(Code::AlreadyInState, what).hint("send another signal, e.g. KILL"));
+        }
+        Ok(())
+    }
+
     async fn strike(&mut self) -> Result<Duration, Problem> {
         let targets = self.targets();
         self.thaw()?;
@@ -101,8 +118,7 @@ impl Kill {
             .ok_or_else(|| Problem::invalid("action.kill.signal", format_args!("{name} can not be sent")))?;
         for process in targets {
             let hit = process.signal(signal).map_err(|error| {
-                Problem::new(Code::PolicyForbids, format!("sending {name} to process {process}: {error}"))
-                    .hint("run the agent as a user that may signal the target")
+                super::must_not_signal(format!("sending {name} to process {process}: {error}"))
             })?;
             if hit {
                 self.hit.push(process);
@@ -134,6 +150,7 @@ impl Fault for Kill {
                 .stat()
                 .map(|stat| stat.state)
                 .ok_or_else(|| Problem::new(Code::TargetGone, format!("process {main} has ended")))?;
+            self.may_strike()?;
             Ok(Prepared {
                 processes: self.targets(),
                 evidence: vec![evidence(Phase::Before, "process state", state)],

@@ -29,8 +29,15 @@ use futures_util::future::{self, BoxFuture, FutureExt};
 pub use scripts::Scripts;
 
 use crate::{
-    host::cgroup::{Cgroup, Freezer},
-    platform::{Subject, supervisor::Supervisor, support},
+    host::{
+        cgroup::{Cgroup, Freezer},
+        rights,
+    },
+    platform::{
+        Subject,
+        supervisor::{Standing, Supervisor},
+        support,
+    },
     stress::spawn::{self, Stressor},
 };
 
@@ -217,9 +224,38 @@ fn not_frozen(cgroup: &Cgroup) -> Result<(), Problem> {
     }
 }
 
-/// The same for where a stressor of the target is put.
+/// The same for where a stressor of the target is put, and that it may be put there.
 fn takes_stressors(target: Option<Process>) -> Result<(), Problem> {
-    target.map_or(Ok(()), |target| spawn::places(target)?.iter().try_for_each(not_frozen))
+    let Some(target) = target else { return Ok(()) };
+    for place in spawn::places(target)? {
+        not_frozen(&place)?;
+        if !place.takes_processes() {
+            let what = format!("this agent may not put a stressor into {}", place.folder.display());
+            return Err(Problem::new(Code::PolicyForbids, what).hint("run the agent as root"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses to signal what this agent may not signal, before any of it is.
+fn may_signal(processes: &[Process]) -> Result<(), Problem> {
+    match processes.iter().find(|process| !rights::may_signal(**process)) {
+        None => Ok(()),
+        Some(process) => Err(must_not_signal(format!("this agent may not signal process {process}"))),
+    }
+}
+
+fn must_not_signal(what: String) -> Problem {
+    Problem::new(Code::PolicyForbids, what)
+        .hint("run the agent as a user that may signal the target, or with CAP_KILL")
+}
+
+/// Refuses to end what nothing could start again.
+fn comes_back(subject: &str, now: &Standing) -> Result<(), Problem> {
+    let Some(why) = now.vanishes else { return Ok(()) };
+    let what = format!("{subject} would be gone for good once it has ended: {why}");
+    Err(Problem::new(Code::WouldVanish, what)
+        .hint("pause it instead (delay), or kill it (kill) where something makes another one"))
 }
 
 /// Who runs the target.

@@ -85,6 +85,7 @@ impl Fault for RemovePod {
 
     fn prepare(&mut self) -> Step<'_, Prepared> {
         async {
+            self.pod.can_be_removed()?;
             let state = self.pod.look().await?.unwrap_or_else(|| "gone".to_owned());
             let evidence = vec![evidence(Phase::Before, "pod", state)];
             Ok(Prepared { evidence, ..Prepared::default() })

@@ -15,6 +15,7 @@ use crate::platform::{Subject, supervisor::Supervisor};
 /// See the module.
 pub(super) struct Restart {
     supervisor: Arc<dyn Supervisor>,
+    name: String,
     main: Process,
     figures: RestartResult,
 }
@@ -23,7 +24,8 @@ impl Restart {
     pub(super) fn new(subject: &Subject) -> Result<Self, Problem> {
         let main = super::main_process(subject, "restart")?;
         let figures = RestartResult { pid_before: main.pid, ..RestartResult::default() };
-        Ok(Self { supervisor: super::supervisor(subject, "restart")?, main, figures })
+        let supervisor = super::supervisor(subject, "restart")?;
+        Ok(Self { supervisor, name: subject.target.name.clone(), main, figures })
     }
 
     async fn look(&mut self) -> Result<Vec<v1::Evidence>, Problem> {
@@ -47,6 +49,7 @@ impl Fault for Restart {
     fn prepare(&mut self) -> Step<'_, Prepared> {
         async {
             let now = self.supervisor.look().await?;
+            super::comes_back(&self.name, &now)?;
             let seen = vec![evidence(Phase::Before, "state", now.state)];
             Ok(Prepared { evidence: seen, ..Prepared::default() })
         }

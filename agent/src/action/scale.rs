@@ -65,14 +65,26 @@ impl Scale {
         Ok(Prepared { undos, evidence: seen, ..Prepared::default() })
     }
 
-    async fn scale(&mut self) -> Result<Duration, Problem> {
+    async fn scale(&mut self, arm: &dyn Arm) -> Result<Duration, Problem> {
         let before = self.before.as_ref().ok_or_else(out_of_order)?;
         self.ordered = boot_time();
-        self.workload.shrink(before, self.replicas).await?;
+        if let Err(problem) = self.workload.shrink(before, self.replicas).await {
+            let untouched = problem.code != Code::NoAnswer && self.is_untouched(before).await;
+            if untouched {
+                arm.rearm(Vec::new()).await?;
+            }
+            return Err(problem);
+        }
         self.shrink(before.present).await?;
         let now = boot_time();
         self.figures.took = Some(now.saturating_sub(self.ordered).into());
         Ok(now)
+    }
+
+    /// What was refused (no right to patch) needs no undo, which would be refused as well.
+    async fn is_untouched(&self, before: &Size) -> bool {
+        let size = self.workload.size().await;
+        size.is_ok_and(|size| (&size.uid, size.wanted) == (&before.uid, before.wanted))
     }
 
     /// How large it is. An API server that does not answer may be back soon.
@@ -162,8 +174,8 @@ impl Fault for Scale {
         self.look_before().boxed()
     }
 
-    fn inject<'a>(&'a mut self, _: &'a dyn Arm) -> Step<'a, Duration> {
-        self.scale().boxed()
+    fn inject<'a>(&'a mut self, arm: &'a dyn Arm) -> Step<'a, Duration> {
+        self.scale(arm).boxed()
     }
 
     fn verify(&mut self) -> Step<'_, Vec<v1::Evidence>> {

@@ -48,7 +48,7 @@ const COUNT_EVERY: Duration = Duration::from_millis(500);
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
 /// A script that can not do what it is for says so at once: so long it is waited before it counts as in force.
-const FIRST_MOMENT: Duration = Duration::from_millis(50);
+const FIRST_MOMENT: Duration = Duration::from_millis(100);
 
 /// A script that ended this long before its target may have died of what it did to it.
 const WITH_ITS_TARGET: Duration = Duration::from_secs(1);
@@ -106,7 +106,13 @@ impl Script {
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
         let gone = |error: io::Error| {
-            Problem::new(Code::TargetGone, format!("looking at where the script is to run: {error}"))
+            let what = format!("looking at where the script is to run: {error}");
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => {
+                    Problem::new(Code::PolicyForbids, what).hint("run the agent as root")
+                }
+                _ => Problem::new(Code::TargetGone, what),
+            }
         };
         let place = Place::of(self.target, self.header.outside).map_err(gone)?;
         let name = &self.order.name;

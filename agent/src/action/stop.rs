@@ -27,7 +27,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// See the module.
 pub(super) struct Stop {
     supervisor: Arc<dyn Supervisor>,
+    name: String,
     main: Process,
+    /// What ends along with it.
+    along: Vec<String>,
     kill: bool,
     in_force: Duration,
     watch: Watch,
@@ -40,7 +43,8 @@ impl Stop {
         let figures = StopResult { pid_before: main.pid, ..StopResult::default() };
         let supervisor = super::supervisor(subject, "stop")?;
         let (in_force, watch) = (Duration::ZERO, Watch::every(SELDOM));
-        Ok(Self { supervisor, main, kill: order.kill, in_force, watch, figures })
+        let name = subject.target.name.clone();
+        Ok(Self { supervisor, name, main, along: Vec::new(), kill: order.kill, in_force, watch, figures })
     }
 
     /// Once there is an answer, whatever it is, the target is not being stopped any more.
@@ -48,13 +52,21 @@ impl Stop {
         let ordered = boot_time();
         let stopped = self.supervisor.stop(self.kill).await;
         self.in_force = boot_time();
-        let unanswered = |problem: &Problem| problem.code == Code::NoAnswer;
-        if !stopped.as_ref().is_err_and(unanswered) {
-            arm.rearm(vec![self.supervisor.undo_stop(Stopping::Over)?]).await?;
+        match &stopped {
+            Err(problem) if problem.code == Code::NoAnswer => {}
+            // What it was not allowed to do it did not do, and it would not be allowed to undo it either.
+            Err(problem) if problem.code == Code::PolicyForbids && self.is_untouched().await => {
+                arm.rearm(Vec::new()).await?;
+            }
+            _ => arm.rearm(vec![self.supervisor.undo_stop(Stopping::Over, &self.along)?]).await?,
         }
         stopped?;
         self.figures.took = Some(self.in_force.saturating_sub(ordered).into());
         Ok(self.in_force)
+    }
+
+    async fn is_untouched(&self) -> bool {
+        self.supervisor.look().await.is_ok_and(|now| now.main == Some(self.main))
     }
 
     async fn stopped(&self) -> Result<Vec<v1::Evidence>, Problem> {
@@ -73,7 +85,7 @@ impl Stop {
     async fn goes_on(&self) -> Seen {
         match self.supervisor.look().await {
             Ok(Standing { main: None, .. }) => Seen::InForce,
-            Ok(Standing { main: Some(main), state }) => {
+            Ok(Standing { main: Some(main), state, .. }) => {
                 let held = boot_time().saturating_sub(self.in_force);
                 let what = format!("it was stopped, and after {held:.1?} it is {state} as process {main}");
                 Seen::Lost(
@@ -99,7 +111,7 @@ impl Stop {
                 None if boot_time() < until => tokio::time::sleep(LOOK_AGAIN).await,
                 None => {
                     let what = format!("it was told to start and is {}", now.state);
-                    let command = self.supervisor.undo_stop(Stopping::Over)?;
+                    let command = self.supervisor.undo_stop(Stopping::Over, &self.along)?;
                     return Err(Problem::new(Code::Stuck, what).hint(format!("run on the host: {command}")));
                 }
             }
@@ -123,8 +135,13 @@ impl Fault for Stop {
                 let what = format!("process {} is not its main process any more", self.main);
                 return Err(Problem::new(Code::Recycled, what));
             }
-            let undos = vec![self.supervisor.undo_stop(Stopping::UnderWay)?];
-            let seen = vec![evidence(Phase::Before, "state", now.state)];
+            super::comes_back(&self.name, &now)?;
+            let undos = vec![self.supervisor.undo_stop(Stopping::UnderWay, &now.along)?];
+            let mut seen = vec![evidence(Phase::Before, "state", now.state)];
+            if !now.along.is_empty() {
+                seen.push(evidence(Phase::Before, "ends along with it", now.along.join(", ")));
+            }
+            self.along = now.along;
             Ok(Prepared { undos, evidence: seen, ..Prepared::default() })
         }
         .boxed()

@@ -8,6 +8,7 @@ use std::{
 };
 
 use chaos_kitty_guard::Undo;
+use rustix::fs::{Access, access};
 
 use super::{
     membership::{self, CgroupVersion, Membership},
@@ -104,6 +105,20 @@ impl Cgroup {
         fs::write(self.folder.join("cgroup.procs"), pid.to_string())
     }
 
+    /// Whether this process may move others in.
+    pub fn takes_processes(&self) -> bool {
+        access(self.folder.join("cgroup.procs"), Access::WRITE_OK).is_ok()
+    }
+
+    /// Whether this process may freeze it.
+    pub fn can_be_frozen(&self) -> bool {
+        let file = match self.version {
+            CgroupVersion::V1 => "freezer.state",
+            CgroupVersion::V2 => "cgroup.freeze",
+        };
+        access(self.folder.join(file), Access::WRITE_OK).is_ok()
+    }
+
     /// Pids of the processes in it and below it.
     ///
     /// # Errors
@@ -161,6 +176,47 @@ impl Cgroup {
             CgroupVersion::V2 => "cgroup.freeze",
         }
     }
+}
+
+/// The cgroups of a process that set limits, and that this process is not in.
+///
+/// # Errors
+/// It is gone, or /proc can not be read.
+pub fn limiting(process: Process) -> io::Result<Vec<Cgroup>> {
+    let own = membership::of(std::process::id())?;
+    let theirs =
+        membership::of(process.pid)?.into_iter().filter(|one| !own.contains(one) && sets_limits(one));
+    Ok(theirs.map(|one| Cgroup { folder: one.folder, version: one.version }).collect())
+}
+
+/// Not the freezer, or a pause of the target would pause its own stressor; not hierarchies that only name.
+fn sets_limits(membership: &Membership) -> bool {
+    const LIMITS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
+    let top = Membership { folder: membership.root.clone(), ..membership.clone() };
+    LIMITS.iter().any(|controller| top.controls(controller))
+}
+
+/// The cgroup below which one is made for what runs on a target (`None`: on the host). Version 2 can end a cgroup in
+/// one step, so it comes first: below the target's, whose limits then count, or beside the agent's for a host. The
+/// freezer of version 1 can do it in three; it sets no limits, and is below the agent's own, since a pause of the
+/// target would keep from ending what is below the target's. None: none of them is writable.
+///
+/// # Errors
+/// The target is gone, or /proc can not be read.
+pub fn room_below(target: Option<Process>) -> io::Result<Option<Cgroup>> {
+    let agent = std::process::id();
+    let beside = |membership: &Membership| match membership.folder.parent() {
+        Some(above) if target.is_none() && above.starts_with(&membership.root) => above.to_owned(),
+        _ => membership.folder.clone(),
+    };
+    let theirs = membership::of(target.map_or(agent, |target| target.pid))?.into_iter();
+    let theirs = theirs.filter(|one| one.version == CgroupVersion::V2);
+    let theirs = theirs.map(|one| Cgroup { folder: beside(&one), version: one.version });
+    let ours = membership::of(agent)?.into_iter();
+    let ours = ours.filter(|one| one.version == CgroupVersion::V1 && one.controls("freezer"));
+    let ours = ours.map(|one| Cgroup { folder: one.folder, version: one.version });
+    let is_writable = |place: &Cgroup| access(&place.folder, Access::WRITE_OK).is_ok();
+    Ok(theirs.chain(ours).find(is_writable))
 }
 
 fn can_freeze(one: &Membership) -> bool {

@@ -5,6 +5,7 @@ pub mod container;
 pub(crate) mod heap;
 pub mod membership;
 pub mod process;
+pub mod rights;
 
 /// Made anew by the kernel at each start of the host. Empty where /proc does not tell.
 pub fn boot_id() -> String {

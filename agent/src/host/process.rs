@@ -6,6 +6,8 @@ pub use chaos_kitty_guard::process::{Process, Stat};
 use rustix::process::Signal;
 use tokio::io::{Interest, unix::AsyncFd};
 
+use super::rights;
+
 /// A process and all its descendants, parents first. Empty: it is gone.
 pub fn tree(root: Process) -> Vec<Process> {
     if !root.exists() {
@@ -63,6 +65,23 @@ fn stop_is_pending(pid: u32) -> bool {
         status.lines().filter_map(|line| line.strip_prefix("ShdPnd:").or(line.strip_prefix("SigPnd:")));
     let stop = 1u64 << (Signal::STOP.as_raw() - 1);
     masks.filter_map(|mask| u64::from_str_radix(mask.trim(), 16).ok()).any(|mask| mask & stop != 0)
+}
+
+/// Whether a signal does nothing to a process: it ignores it, or it is the first of its pid namespace, for which the
+/// kernel drops whatever it has no handler for, but SIGKILL.
+pub fn ignores(process: Process, signal: Signal) -> bool {
+    let bit = 1u64 << (signal.as_raw() - 1);
+    let has = |mask: &str| rights::mask(process.pid, mask).is_some_and(|mask| mask & bit != 0);
+    has("SigIgn:") || (signal != Signal::KILL && is_first_of_a_namespace(process.pid) && !has("SigCgt:"))
+}
+
+/// By its pids in its own namespace and those above it: more than one, and the innermost is 1.
+fn is_first_of_a_namespace(pid: u32) -> bool {
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let pids: Vec<_> = pids.split_ascii_whitespace().collect();
+    pids.len() > 1 && pids.last() == Some(&"1")
 }
 
 /// The kernel's name of a process, at most 15 bytes (`/proc/PID/comm`). Empty: it is gone.

@@ -21,9 +21,9 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// problem when it is not being ended; with [`Code::NoAnswer`](chaos_kitty::Code::NoAnswer), it may be.
     fn stop(&self, kill: bool) -> Answer<'_, ()>;
 
-    /// How a stop is undone: while it is under way, and once it is known to be over. Both start the target; the
-    /// first one also where the end is still to come.
-    fn undo_stop(&self, stopping: Stopping) -> Result<Undo, Problem>;
+    /// How a stop is undone: while it is under way, and once it is known to be over. Both start the target and what
+    /// ended along with it; the first one also where the end is still to come.
+    fn undo_stop(&self, stopping: Stopping, along: &[String]) -> Result<Undo, Problem>;
 
     /// How the target is now.
     fn look(&self) -> Answer<'_, Standing>;
@@ -45,4 +45,8 @@ pub struct Standing {
     pub state: String,
     /// Its main process, if it runs.
     pub main: Option<Process>,
+    /// What runs and ends along with it when it is stopped, by name: to be started as well.
+    pub along: Vec<String>,
+    /// Why nothing could start it again once it has ended. `None`: it can be started.
+    pub vanishes: Option<&'static str>,
 }

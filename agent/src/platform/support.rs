@@ -5,6 +5,11 @@ use chaos_kitty::{
     v1::{Kill, action_kind::Name},
 };
 
+use crate::host::{
+    cgroup::{Cgroup, Extent},
+    rights,
+};
+
 use super::{
     Platform, docker::DockerPlatform, host::HostPlatform, kubernetes::KubernetesPlatform,
     process::ProcessPlatform, systemd::SystemdPlatform,
@@ -24,12 +29,18 @@ const SUPERVISED: &[Name] =
 /// restarted.
 const POD: &[Name] = &[Name::Delay, Name::Kill, Name::Memory, Name::Cpu, Name::Gc, Name::Script, Name::Scale];
 
-/// The actions that a pod takes: whether its processes are of this host, and whether its owner has a number of replicas.
-pub(super) fn of_pod(is_here: bool, has_size: bool) -> impl Iterator<Item = Name> {
-    POD.iter().copied().filter(move |name| match name {
-        Name::Kill => true,
-        Name::Scale => has_size,
-        _ => is_here,
+/// The actions that a pod takes: by its processes of this host (`None`: there are none), whether its owner has a number
+/// of replicas, and whether anything makes another one when it is deleted.
+pub(super) fn of_pod(
+    here: Option<&Extent>,
+    has_size: bool,
+    is_made_anew: bool,
+) -> impl Iterator<Item = Name> {
+    POD.iter().copied().filter(move |name| match (name, here) {
+        (Name::Kill, None) => is_made_anew,
+        (Name::Scale, _) => has_size,
+        (_, None) => false,
+        (_, Some(extent)) => is_allowed(KubernetesPlatform::TYPE, *name, extent),
     })
 }
 
@@ -42,6 +53,32 @@ pub fn offered(platform_type: &str) -> &'static [Name] {
         SystemdPlatform::TYPE | DockerPlatform::TYPE => SUPERVISED,
         _ => &[],
     }
+}
+
+/// Whether this agent has the rights that an action takes on a target's processes. What an API or a service manager
+/// does is theirs to allow.
+pub(super) fn is_allowed(platform_type: &str, action: Name, extent: &Extent) -> bool {
+    let main = extent.main;
+    match action {
+        Name::Delay => rights::may_signal(main) || extent.freezers().iter().any(Cgroup::can_be_frozen),
+        Name::Kill => platform_type != ProcessPlatform::TYPE || rights::may_signal(main),
+        Name::Memory | Name::Cpu => rights::may_join(main),
+        Name::Gc => rights::may_signal(main) && rights::may_look_into(main),
+        Name::Script => rights::may_enter(main),
+        _ => true,
+    }
+}
+
+/// The actions that a target takes which somebody runs: what would be gone for good is not ended.
+pub(super) fn of_supervised(
+    platform_type: &str,
+    extent: &Extent,
+    comes_back: bool,
+) -> impl Iterator<Item = Name> {
+    offered(platform_type).iter().copied().filter(move |name| {
+        (comes_back || !matches!(name, Name::Restart | Name::Stop))
+            && is_allowed(platform_type, *name, extent)
+    })
 }
 
 /// Whether whoever runs the target sends the signal. A unit's service manager always does: it knows the unit's

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{SUBCOMMAND, released::Release};
 use crate::host::{
-    cgroup::Cgroup,
+    cgroup::{self, Cgroup},
     membership::{self, Membership},
 };
 
@@ -246,17 +246,5 @@ impl Stressor {
 /// # Errors
 /// The target is gone.
 pub(crate) fn places(target: Process) -> Result<Vec<Cgroup>, Problem> {
-    let of = |pid| {
-        membership::of(pid).map_err(|_| Problem::new(Code::TargetGone, format!("process {target} is gone")))
-    };
-    let own = of(std::process::id())?;
-    let theirs = of(target.pid)?.into_iter().filter(|one| !own.contains(one) && sets_limits(one));
-    Ok(theirs.map(|one| Cgroup { folder: one.folder, version: one.version }).collect())
-}
-
-/// Not the freezer, or a pause of the target would pause its own stressor; not hierarchies that only name.
-fn sets_limits(membership: &Membership) -> bool {
-    const LIMITS: [&str; 5] = ["cpu", "cpuacct", "cpuset", "memory", "pids"];
-    let top = Membership { folder: membership.root.clone(), ..membership.clone() };
-    LIMITS.iter().any(|controller| top.controls(controller))
+    cgroup::limiting(target).map_err(|_| Problem::new(Code::TargetGone, format!("process {target} is gone")))
 }

@@ -20,6 +20,7 @@ use chaos_kitty_guard::Process;
 use crate::{
     cgroup::Cgroup,
     driver::{self, Held, Target, action, eventually, start},
+    script::failure,
 };
 
 fn content(name: &str) -> String {
@@ -164,11 +165,14 @@ async fn fork_bomb_uses_up_the_targets_processes_and_stays_there() {
 async fn fork_bomb_goes_off_only_where_something_limits_the_targets_processes() {
     // Whatever limits there are: it can not see any.
     let (_target, subject) = apart(&["--mount"], "mount -t tmpfs none /sys/fs/cgroup");
-    let mut held = start(&included("forkBomb.sh"), &subject).await.unwrap();
-    held.fault.over().await.unwrap();
-    let done = figures(held.revert().await);
-    assert_eq!(done.exit_code, Some(1));
-    assert!(done.output.starts_with("not here: nothing limits"), "{done:?}");
+    fails("forkBomb.sh", &subject, "not here: nothing limits").await;
+}
+
+/// It exits with 1 and says why, as soon as it has looked around.
+async fn fails(name: &str, subject: &Subject, said: &str) {
+    let failed = failure(&included(name), subject).await;
+    assert_eq!(failed.code, Code::ScriptFailed);
+    assert!(failed.message.contains("exited with 1") && failed.message.contains(said), "{failed}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,11 +263,7 @@ async fn starve_random_number_generator_says_where_it_has_no_effect() {
     let target = Target::sleeper();
     let (_shared, shared) = apart(&["--mount", "--propagation", "shared"], "true");
     for subject in [target.subject(), shared] {
-        let mut held = start(&included("starveRandomNumberGenerator.sh"), &subject).await.unwrap();
-        held.fault.over().await.unwrap();
-        let done = figures(held.revert().await);
-        assert_eq!(done.exit_code, Some(1));
-        assert!(done.output.starts_with("no effect here: "), "{done:?}");
+        fails("starveRandomNumberGenerator.sh", &subject, "no effect here: ").await;
     }
 }
 

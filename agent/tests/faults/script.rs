@@ -5,10 +5,10 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code,
+    Code, Problem,
     v1::{self, ScriptResult, action::Kind, action_result},
 };
-use chaos_kitty_agent::host::process::tree;
+use chaos_kitty_agent::{host::process::tree, platform::Subject};
 use chaos_kitty_guard::{CgroupVersion, Process, Undo};
 use rustix::process::Signal;
 use uuid::Uuid;
@@ -43,13 +43,21 @@ async fn a_script_that_exits_gives_its_code_and_output() {
 }
 
 #[tokio::test]
-async fn a_script_that_fails_at_once_was_never_in_force() {
+async fn a_script_that_fails_at_once_says_why() {
     let target = Target::sleeper();
     let text = "#!/bin/sh\necho \"no such device\" >&2\nexit 137\n";
-    let failed = start(&script(text, &[]), &target.subject()).await.err().unwrap();
+    let failed = failure(&script(text, &[]), &target.subject()).await;
     assert_eq!(failed.code, Code::ScriptFailed);
     assert!(failed.message.contains("exited with 137"), "{failed}");
     assert!(failed.message.ends_with("no such device"), "{failed}");
+}
+
+/// Of a script that fails, in its first moment or, on a busy machine, a little later.
+pub(crate) async fn failure(script: &v1::Action, subject: &Subject) -> Problem {
+    match start(script, subject).await {
+        Err(failed) => failed,
+        Ok(mut held) => held.fault.over().await.unwrap_err(),
+    }
 }
 
 #[tokio::test]
@@ -146,7 +154,7 @@ async fn of_daemons_that_outlive_their_script_nothing_is_left() {
 
 #[tokio::test]
 async fn a_script_that_somebody_kills_broke_off() {
-    let problem = start(&script("#!/bin/sh\nkill -KILL $$\n", &[]), &host()).await.err().unwrap();
+    let problem = failure(&script("#!/bin/sh\nkill -KILL $$\n", &[]), &host()).await;
     assert_eq!(problem.code, Code::BrokeOff);
     assert!(problem.message.contains("signal 9"), "{problem}");
 

@@ -79,3 +79,39 @@ fn a_program_is_shown_as_a_shell_takes_it() {
     let shown = Undo::Run { argv, limit: Duration::from_secs(1) }.to_string();
     assert_eq!(shown, r#"/bin/sh -c 'echo "it'\''s $HOME"' ''"#);
 }
+
+/// Another program of this test's does it, as nobody.
+#[test]
+fn a_refusal_is_no_failure_where_there_is_nothing_to_put_back() {
+    use std::os::unix::{fs::PermissionsExt as _, process::CommandExt as _};
+    const OTHERS: &str = "KITTY_PROCESS_OF_ROOT";
+    const NOBODY: u32 = 65534;
+    if let Some(pid) = std::env::var_os(OTHERS) {
+        let process = Process::now(pid.to_str().unwrap().parse().unwrap()).unwrap();
+        let undo = Undo::Continue { processes: vec![process] };
+        match process.stat().unwrap().state {
+            'T' => assert!(undo.step().is_err(), "it stands still, and may not be continued"),
+            _ => assert_eq!(undo.step().unwrap(), Progress::Done),
+        }
+        return;
+    }
+    let victim = Victim::start();
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("test");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for stopped in [false, true] {
+        if stopped {
+            victim.process().signal(Signal::STOP).unwrap();
+            eventually(|| victim.process().stat().unwrap().state == 'T');
+        }
+        // In a session of its own: within one, anybody may continue anybody.
+        let mut command = Command::new("setsid");
+        command.arg("--wait").arg(&program);
+        let name = "undo::tests::a_refusal_is_no_failure_where_there_is_nothing_to_put_back";
+        command.args(["--exact", name]).env(OTHERS, victim.process().to_string()).uid(NOBODY).gid(NOBODY);
+        let said = command.output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success() && text.contains("1 passed"), "{text}");
+    }
+}

@@ -291,10 +291,23 @@ fn can_take(target: &Target, action: &Action) -> Result<(), Problem> {
         (Name::Error | Name::Gc, _) => {
             format!("it takes {}; with the worker SDK a service takes {asked} itself", can.join(", "))
         }
-        (_, true) => "it takes no action at all".to_owned(),
+        (_, true) => {
+            "it takes no action at all; `kitty-agent check` on its host says what is missing".to_owned()
+        }
+        (Name::Stop | Name::Restart, _) if is_run_by_somebody(target) => {
+            format!("it takes {}; what would be gone for good is not ended and started", can.join(", "))
+        }
+        (Name::Delay | Name::Kill | Name::Memory | Name::Cpu | Name::Script, _) => {
+            let can = can.join(", ");
+            format!("it takes {can}; `kitty-agent check` on its host says which rights the agent lacks")
+        }
         _ => format!("it takes {}", can.join(", ")),
     };
     Err(Problem::new(Code::Unsupported, message).hint(hint))
+}
+
+fn is_run_by_somebody(target: &Target) -> bool {
+    matches!(target.platform_type.as_str(), "DockerPlatform" | "SystemdPlatform")
 }
 
 /// What an action is now, and each news of it until it is over.

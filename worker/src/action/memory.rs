@@ -48,6 +48,8 @@ pub(crate) fn hold(duration: Duration, bytes: usize, scene: &Scene<'_>) -> Resul
         procfs::resident_bytes(),
     ));
     scene.hold.wait();
+    // What was swapped meanwhile is not held any more.
+    result.resident_bytes = mapping.resident().map_err(|error| unseen(&error))?.min(resident_bytes);
     result.held = Some(boot_time().saturating_sub(stood).into());
     result.returned_bytes = mapping.give_back().map_err(|error| unseen(&error))?.min(resident_bytes);
     Ok(Outcome::of(Figures::Memory(result)).seen(Phase::After, "resident bytes", procfs::resident_bytes()))

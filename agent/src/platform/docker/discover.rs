@@ -20,7 +20,7 @@ use super::{
     rules::{self, Rule},
 };
 use crate::{
-    host::membership,
+    host::{cgroup::Extent, membership},
     platform::{Owner, Platform as _, Publisher, Subject, listed::Listed, support},
 };
 
@@ -181,6 +181,11 @@ impl Watch {
         let group = rules::group(rule, &labels, image);
         let described = |key: &str| DESCRIPTIONS.iter().any(|prefix| key.starts_with(prefix));
         let theirs = labels.into_iter().filter(|(key, _)| !described(key));
+        // With the engine's own driver for cgroups both are the same: there may be many.
+        let cgroup = if *cgroup == **id { id.clone() } else { cgroup.into() };
+        let extent = Extent { main, cgroup: Some(cgroup) };
+        let comes_back = health::vanishes(container).is_none();
+        let offered = support::of_supervised(DockerPlatform::TYPE, &extent, comes_back);
         let target = v1::Target {
             id: format!("docker/{}/{name}", self.owner.agent_id),
             incarnation: format!("{}:{}", main.pid, main.start_time),
@@ -192,16 +197,14 @@ impl Watch {
             pids: vec![main.pid],
             cattle: !matches!(policy, None | Some(Policy::EMPTY | Policy::NO)),
             health: health::health(state).into(),
-            actions: support::offered(DockerPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+            actions: offered.map(i32::from).collect(),
             labels: self.owner.labels.clone().into_iter().chain(theirs).chain(known).collect(),
         };
-        // With the engine's own driver for cgroups both are the same: there may be many.
-        let cgroup = if *cgroup == **id { id.clone() } else { cgroup.into() };
         let handle = Container { engine: self.engine.clone(), id: id.clone() };
         Seen::Target(Box::new(Subject {
             target,
             main: Some(main),
-            cgroup: Some(cgroup),
+            cgroup: extent.cgroup,
             supervisor: Some(Arc::new(handle)),
             ..Subject::default()
         }))

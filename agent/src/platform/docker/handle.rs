@@ -139,6 +139,9 @@ impl Container {
         let what = format!("{what} container {:.12}: {error}", self.id);
         match error {
             Error::DockerResponseServerError { status_code: 404, .. } => Problem::new(Code::TargetGone, what),
+            Error::DockerResponseServerError { status_code: 401 | 403, .. } => {
+                Problem::new(Code::PolicyForbids, what).hint("let the agent's user do it in the Engine")
+            }
             Error::DockerResponseServerError { .. } => Problem::new(Code::SupervisorRefused, what),
             _ => Problem::new(Code::NoAnswer, what).hint("look whether Docker runs, and into its log"),
         }
@@ -178,7 +181,7 @@ impl Supervisor for Container {
 
     /// The Engine goes on with a stop whose caller is gone, and until it is over takes the container for started.
     /// A restart waits for the end.
-    fn undo_stop(&self, stopping: Stopping) -> Result<Undo, Problem> {
+    fn undo_stop(&self, stopping: Stopping, _: &[String]) -> Result<Undo, Problem> {
         let order = match stopping {
             Stopping::UnderWay => "restart?t=2",
             Stopping::Over => "start",
@@ -195,9 +198,10 @@ impl Supervisor for Container {
             let container =
                 self.engine.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await;
             let container = container.map_err(|error| self.refused("inspecting", &error))?;
+            let vanishes = health::vanishes(&container);
             let state = container.state.unwrap_or_default();
             let main = health::main_pid(&state).and_then(Process::now);
-            Ok(Standing { state: health::words(&state), main })
+            Ok(Standing { state: health::words(&state), main, along: Vec::new(), vanishes })
         }
         .boxed()
     }

@@ -2,11 +2,14 @@
 
 use std::fs;
 
-use chaos_kitty::v1;
+use chaos_kitty::v1::{self, action_kind::Name};
 use sysinfo::System;
 
 use super::{HostPlatform, Owner, Platform as _};
-use crate::platform::{Subject, support};
+use crate::{
+    host::cgroup::room_below,
+    platform::{Subject, support},
+};
 
 /// What is known of a host.
 #[derive(Debug)]
@@ -46,6 +49,9 @@ pub(super) fn host(owner: &Owner, facts: &Facts) -> Subject {
     let mut labels: std::collections::BTreeMap<_, _> =
         known.map(|(name, value)| (name.to_owned(), value)).into();
     labels.extend(owner.labels.clone());
+    let runs_scripts = room_below(None).is_ok_and(|room| room.is_some());
+    let offered = support::offered(HostPlatform::TYPE).iter();
+    let offered = offered.filter(|&&name| name != Name::Script || runs_scripts);
     let target = v1::Target {
         id: format!("host/{}", owner.host),
         incarnation: facts.boot_id.clone(),
@@ -55,7 +61,7 @@ pub(super) fn host(owner: &Owner, facts: &Facts) -> Subject {
         agent_id: owner.agent_id.clone(),
         host: owner.host.clone(),
         health: v1::target_health::State::Normal.into(),
-        actions: support::offered(HostPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+        actions: offered.map(|&name| name.into()).collect(),
         labels,
         ..Default::default()
     };

@@ -23,7 +23,7 @@ use super::{
     workload::Kind,
 };
 use crate::{
-    host::{container, membership, process},
+    host::{cgroup::Extent, container, membership, process},
     platform::{Owner, Platform as _, Publisher, Subject, Targets, listed::Listed, support},
 };
 
@@ -213,6 +213,8 @@ impl Watch {
             [("container", container), ("namespace", &namespace), ("node", node), ("pod-uid", uid(pod))];
         let known = known.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let process = main.map(|main| main.process);
+        let extent =
+            main.map(|main| Extent { main: main.process, cgroup: Some(main.cgroup.as_str().into()) });
         let target = v1::Target {
             id: self.id(pod),
             // A container that is started again in the same pod is another life, and its main process may be a target
@@ -227,7 +229,9 @@ impl Watch {
             pids: process.iter().map(|main| main.pid).collect(),
             cattle: controller.is_some(),
             health: health::health(pod).into(),
-            actions: support::of_pod(main.is_some(), workload.is_some()).map(i32::from).collect(),
+            actions: support::of_pod(extent.as_ref(), workload.is_some(), controller.is_some())
+                .map(i32::from)
+                .collect(),
             labels: self.owner.labels.clone().into_iter().chain(labels).chain(known).collect(),
         };
         let handle = PodHandle {
@@ -236,8 +240,9 @@ impl Watch {
             name: name.into(),
             uid: uid(pod).into(),
             workload,
+            controller: controller.map(|controller| controller.kind.into()),
         };
-        let cgroup = main.map(|main| main.cgroup.as_str().into());
+        let cgroup = extent.and_then(|extent| extent.cgroup);
         Subject { target, main: process, cgroup, pod: Some(Arc::new(handle)), ..Subject::default() }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use chaos_kitty::Problem;
+use chaos_kitty::{Code, Problem};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api,
@@ -27,6 +27,8 @@ pub struct PodHandle {
     pub(super) uid: Box<str>,
     /// Kind and name of what makes it, if that is something with a number of replicas.
     pub(super) workload: Option<(Kind, Box<str>)>,
+    /// The kind of what makes it.
+    pub(super) controller: Option<Box<str>>,
 }
 
 impl PodHandle {
@@ -41,6 +43,25 @@ impl PodHandle {
         let (pods, how) = (self.pods(), PostParams::default());
         let evicted = pods.create_subresource::<Status>("eviction", &self.name, &how, self.eviction());
         self.asked("evicting", evicted).await.map(drop)
+    }
+
+    /// Refuses to delete what nothing makes anew, and what the API does not end.
+    ///
+    /// # Errors
+    /// [`Code::NotCattle`], [`Code::Unsupported`].
+    pub fn can_be_removed(&self) -> Result<(), Problem> {
+        match self.controller.as_deref() {
+            None => {
+                let what = format!("pod {} would be gone for good: nothing makes another one", self.name);
+                Err(Problem::new(Code::NotCattle, what)
+                    .hint("name a pod of a Deployment or the like, or end its process by a signal"))
+            }
+            Some("Node") => {
+                let what = format!("pod {} is of its node's own files: the API does not end it", self.name);
+                Err(Problem::new(Code::Unsupported, what).hint("end its process by a signal"))
+            }
+            Some(_) => Ok(()),
+        }
     }
 
     /// How it is, in words; `None`: it is gone.
@@ -91,10 +112,7 @@ impl PodHandle {
 
 #[cfg(test)]
 mod tests {
-    use chaos_kitty::{
-        Code,
-        v1::{self, action::Kind},
-    };
+    use chaos_kitty::v1::{self, action::Kind};
     use http::{Request, Response};
     use kube::{Client, client::Body};
     use serde_json::Value;
@@ -121,7 +139,7 @@ mod tests {
         });
         let cluster = Arc::new(Cluster::simulated(Client::new(api, "default")));
         let [namespace, name, uid] = ["shop", "till-0", "1f"].map(Box::from);
-        (PodHandle { cluster, namespace, name, uid, workload: None }, asked)
+        (PodHandle { cluster, namespace, name, uid, workload: None, controller: None }, asked)
     }
 
     /// As API servers answer, with what only newer ones say besides.
@@ -150,6 +168,15 @@ mod tests {
         pod.delete(true).await.unwrap();
         let (_, body) = asked.recv().await.unwrap();
         assert_eq!((&body["preconditions"]["uid"], &body["gracePeriodSeconds"]), (&json!("1f"), &json!(0)));
+    }
+
+    #[tokio::test]
+    async fn a_pod_that_nothing_makes_anew_or_that_the_api_does_not_end_is_not_removed() {
+        let (bare, _asked) = till(500, json!({}));
+        assert_eq!(bare.can_be_removed().unwrap_err().code, Code::NotCattle);
+        let of = |kind: &str| PodHandle { controller: Some(kind.into()), ..till(500, json!({})).0 };
+        assert_eq!(of("Node").can_be_removed().unwrap_err().code, Code::Unsupported);
+        assert_eq!(of("StatefulSet").can_be_removed(), Ok(()));
     }
 
     #[tokio::test]

@@ -19,7 +19,10 @@ use super::{
     scan::{self, Candidate},
 };
 use crate::{
-    host::process::{Process, ended},
+    host::{
+        cgroup::Extent,
+        process::{Process, ended},
+    },
     platform::{Subject, support},
 };
 
@@ -157,6 +160,8 @@ fn subjects(
 
 fn subject(owner: &Owner, rule: &Rule, main: &Candidate, name: String, pids: Vec<u32>) -> Subject {
     let labels = owner.labels.iter().chain(&rule.settings().labels);
+    let extent = Extent { main: Process { pid: main.pid, start_time: main.start_time }, cgroup: None };
+    let offered = support::of_supervised(ProcessPlatform::TYPE, &extent, true);
     let target = v1::Target {
         id: format!("process/{}/{name}", owner.agent_id),
         incarnation: format!("{}:{}", main.pid, main.start_time),
@@ -168,14 +173,13 @@ fn subject(owner: &Owner, rule: &Rule, main: &Candidate, name: String, pids: Vec
         pids,
         cattle: rule.settings().cattle,
         health: health(main.state).into(),
-        actions: support::offered(ProcessPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+        actions: offered.map(i32::from).collect(),
         labels: labels
             .map(|(name, value)| (name.clone(), value.clone()))
             .chain([("rule".to_owned(), rule.settings().name.clone())])
             .collect(),
     };
-    let main = Process { pid: main.pid, start_time: main.start_time };
-    Subject { target, main: Some(main), ..Subject::default() }
+    Subject { target, main: Some(extent.main), ..Subject::default() }
 }
 
 /// A process that is stopped or traced answers nobody.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -24,7 +25,7 @@ use super::{
     rules::{self, Rule},
 };
 use crate::{
-    host::membership,
+    host::{cgroup::Extent, membership},
     platform::{Owner, Platform as _, Publisher, Subject, listed::Listed, support},
 };
 
@@ -193,6 +194,9 @@ fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service
     let cgroup = service.cgroup()?;
     membership::name_of(main.pid, |own| own == cgroup)?;
     let known = ("unit".to_owned(), name.to_owned());
+    let extent = Extent { main, cgroup: Some(cgroup.into()) };
+    let comes_back = service.vanishes(|file| Path::new(file).exists()).is_none();
+    let offered = support::of_supervised(SystemdPlatform::TYPE, &extent, comes_back);
     let target = v1::Target {
         id: format!("systemd/{}/{name}", owner.agent_id),
         incarnation: format!("{}:{}", main.pid, main.start_time),
@@ -204,14 +208,14 @@ fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service
         pids: vec![main.pid],
         cattle: service.is_cattle(),
         health: service.health().into(),
-        actions: support::offered(SystemdPlatform::TYPE).iter().map(|&name| name.into()).collect(),
+        actions: offered.map(i32::from).collect(),
         labels: owner.labels.clone().into_iter().chain([known]).collect(),
     };
     let handle = Unit { name: name.to_owned(), path: path.to_owned() };
     Some(Subject {
         target,
         main: Some(main),
-        cgroup: Some(cgroup.into()),
+        cgroup: extent.cgroup,
         supervisor: Some(Arc::new(handle)),
         ..Subject::default()
     })

@@ -102,6 +102,14 @@ impl Manager {
         rules.await.map_err(|error| broken(&error))
     }
 
+    /// Whether a unit runs, by its name.
+    async fn runs(&self, unit: &str) -> bool {
+        let Ok(path) = self.manage::<OwnedObjectPath>("GetUnit", &(unit,)).await else { return false };
+        let what = ("org.freedesktop.systemd1.Unit", "ActiveState");
+        let state: zbus::Result<OwnedVariant> = self.call(&path, PROPERTIES, "Get", &what).await;
+        state.is_ok_and(|state| matches!(<&str>::try_from(&state), Ok("active" | "activating" | "reloading")))
+    }
+
     async fn manage<R: DeserializeOwned + Type>(
         &self,
         method: &str,
@@ -214,13 +222,13 @@ impl Supervisor for Unit {
     }
 
     /// A start takes the place of a stop that is under way, so that both are undone alike.
-    fn undo_stop(&self, _: Stopping) -> Result<Undo, Problem> {
+    fn undo_stop(&self, _: Stopping, along: &[String]) -> Result<Undo, Problem> {
         let systemctl = SYSTEMCTL.into_iter().find(|path| Path::new(path).exists()).ok_or_else(|| {
             Problem::new(Code::MissingDependency, format!("none of {} is there", SYSTEMCTL.join(", ")))
                 .hint("without it the guard could not start the unit again")
         })?;
-        let argv = [systemctl, "--no-block", "start", &self.name].map(str::to_owned);
-        Ok(Undo::Run { argv: argv.to_vec(), limit: PATIENCE })
+        let argv = [systemctl, "--no-block", "start", &self.name].map(str::to_owned).into_iter();
+        Ok(Undo::Run { argv: argv.chain(along.iter().cloned()).collect(), limit: PATIENCE })
     }
 
     fn look(&self) -> Answer<'_, Standing> {
@@ -228,7 +236,15 @@ impl Supervisor for Unit {
             let unseen = |why| Problem::new(Code::SupervisorRefused, why);
             let manager = Manager::connect().await.map_err(unseen)?;
             let service = manager.service(&self.path).await.map_err(unseen)?.unwrap_or_default();
-            Ok(Standing { state: service.words(), main: service.main_pid().and_then(Process::now) })
+            let main = service.main_pid().and_then(Process::now);
+            let vanishes = service.vanishes(|file| Path::new(file).exists());
+            let mut along = Vec::new();
+            for unit in service.dependents() {
+                if manager.runs(unit).await {
+                    along.push(unit.to_owned());
+                }
+            }
+            Ok(Standing { state: service.words(), main, along, vanishes })
         }
         .boxed()
     }
