@@ -15,6 +15,7 @@
 //! | [`signal`] | signals by name or number |
 //! | `settings`, `telemetry`, `notify` | layered settings, logs and traces, the service manager; with the feature `program` |
 //! | [`units`] | durations and sizes as people write them |
+//! | [`hours`] | days of the week and hours of a day as people write them |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
@@ -25,6 +26,7 @@ pub mod client;
 pub mod codec;
 pub mod endpoint;
 pub mod hello;
+pub mod hours;
 pub mod lease;
 pub mod limits;
 #[cfg(feature = "program")]

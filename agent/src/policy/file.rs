@@ -3,8 +3,12 @@
 
 use std::{collections::BTreeSet, fs, io, path::Path, str::FromStr, time::Duration};
 
-use chaos_kitty::{units, v1::action_kind::Name};
-use jiff::{civil::Time, tz::TimeZone};
+use chaos_kitty::{
+    hours::{self, Days, Window},
+    units,
+    v1::action_kind::Name,
+};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{Policy, quiet::Quiet};
@@ -83,7 +87,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QuietHours {
-    days: Option<Vec<Day>>,
+    days: Option<Vec<OnDays>>,
     from: Clock,
     to: Clock,
     zone: Option<Zone>,
@@ -91,11 +95,10 @@ struct QuietHours {
 
 impl QuietHours {
     fn into_quiet(self) -> Quiet {
-        let days = self.days.map(|days| days.into_iter().map(|day| day.0).collect());
+        let all =
+            |named: Vec<OnDays>| named.into_iter().fold(Days::default(), |days, more| days.with(more.0));
         Quiet {
-            days: days.unwrap_or_else(|| BTreeSet::from_iter(0..7)),
-            from: self.from.0,
-            to: self.to.0,
+            window: Window::new(self.days.map_or(Days::ALL, all), self.from.0, self.to.0),
             zone: self.zone.map_or_else(TimeZone::system, |zone| zone.0),
         }
     }
@@ -137,14 +140,8 @@ written!(Word(Named), |text| {
 written!(Glob(Pattern), str::parse);
 written!(Span(Duration), units::positive_duration);
 written!(Size(u64), units::size);
-written!(Clock(Time), |text| {
-    Time::strptime("%H:%M", text).map_err(|_| "write a time like 18:00".to_owned())
-});
+written!(Clock(u16), hours::clock);
 written!(Zone(TimeZone), |text| {
     TimeZone::get(text).map_err(|_| "no such time zone; write one like Europe/Paris or UTC".to_owned())
 });
-written!(Day(u8), |text| {
-    let days = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
-    let found = days.iter().position(|day| text.eq_ignore_ascii_case(day));
-    found.and_then(|day| u8::try_from(day).ok()).ok_or_else(|| "write Mon, Tue, … or Sun".to_owned())
-});
+written!(OnDays(Days), str::parse);

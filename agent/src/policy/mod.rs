@@ -13,9 +13,9 @@
 //! max_faults = 8                        # in force at a time
 //!
 //! [[quiet]]                             # no fault is begun in these hours
-//! days = ["Mon", "Tue"]                 # absent: every day
+//! days = ["Mon", "Wed-Fri"]             # on which it begins; absent: every day
 //! from = "18:00"
-//! to = "08:00"                          # an earlier time than `from` is of the next day
+//! to = "08:00"                          # at most 24:00; unless it is later than `from`, of the next day
 //! zone = "Europe/Paris"                 # absent: the host's own
 //! ```
 //!

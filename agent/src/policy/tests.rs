@@ -89,13 +89,31 @@ fn quiet_hours_cover_their_days_and_run_past_midnight() {
 }
 
 #[test]
+fn quiet_days_may_be_spans_and_a_day_ends_at_24() {
+    let text = "[[quiet]]\ndays = ['Fri-Sat', 'Monday']\nfrom = '20:00'\nto = '24:00'\nzone = 'UTC'";
+    for (moment, quiet) in [
+        ("2026-11-20T23:59:59Z", true), // Friday
+        ("2026-11-21T00:00:00Z", false),
+        ("2026-11-21T20:00:00Z", true),
+        ("2026-11-22T20:00:00Z", false), // Sunday
+        ("2026-11-23T20:00:00Z", true),
+    ] {
+        let now = moment.parse().unwrap();
+        let expected = quiet.then_some(Code::PolicyForbids);
+        assert_eq!(refused(text, &delay(), Moment { now, ..MOMENT }), expected, "{moment}");
+    }
+    assert_eq!(policy(text).limits(), ["quiet hours: Mon,Fri,Sat 20:00-24:00, UTC"]);
+}
+
+#[test]
 fn a_malformed_policy_is_refused_with_line_and_column() {
     for (text, place, what) in [
         ("deny = []\nmax_durations = '1m'", "line 2, column 1", "max_durations"),
         ("max_duration = 'soon'", "line 1, column 16", "500ms"),
         ("deny = ['delay', 'chaos']", "line 1, column", "write delay"),
         ("max_cpu = -1", "line 1, column 11", "-1"),
-        ("[[quiet]]\nfrom = '25:00'\nto = '01:00'", "line 2, column 8", "18:00"),
+        ("[[quiet]]\nfrom = '25:00'\nto = '01:00'", "line 2, column 8", "from 00:00 to 24:00"),
+        ("[[quiet]]\ndays = ['Mo']\nfrom = '20:00'\nto = '01:00'", "line 2, column 9", "write Mon, Tue"),
         ("[[quiet]]\nfrom = '20:00'\nto = '01:00'\nzone = 'Mars/Olympus'", "line 4, column 8", "time zone"),
         ("protect = ['']", "line 1, column", "empty"),
         ("max_faults = ", "line 1, column", ""),

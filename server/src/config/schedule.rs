@@ -2,12 +2,12 @@
 
 use std::{str::FromStr, time::Duration};
 
-use chaos_kitty::{settings::Entry, units::positive_duration};
+use chaos_kitty::{hours::Hours, settings::Entry, units::positive_duration};
 use clap::Args;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
-use crate::schedule::{Calendar, Holidays, Hours, NONSTOP, Office, Plan, Settings};
+use crate::schedule::{Calendar, Holidays, NONSTOP, Office, Plan, Settings};
 
 /// The key of the file's tables, one for each platform that has a plan of its own.
 pub(super) const PLATFORM: &str = "platform";
@@ -32,8 +32,9 @@ pub struct ScheduleArgs {
     /// Whose clocks the working hours are of, e.g. Europe/Prague
     #[arg(long, value_name = "ZONE", value_parser = zone, default_value = "UTC")]
     pub time_zone: TimeZone,
-    /// Working hours, Monday to Friday
-    #[arg(long, value_name = "FROM-TO", default_value = "09:00-17:00")]
+    /// Working hours, Monday to Friday unless days are named, e.g. 22:00-06:00 (into the next day) or
+    /// "Mon-Thu 08:00-12:00,13:00-17:00; Fri 08:00-12:00"
+    #[arg(long, value_name = "HOURS", default_value = "09:00-17:00")]
     pub working_hours: Hours,
     /// The country whose holidays are kept, e.g. CZ. NONE: of no country; NONSTOP: no holidays, weekends or hours
     #[arg(long, value_name = "COUNTRY", default_value = NONE)]
@@ -95,7 +96,7 @@ impl ScheduleArgs {
             HolidaysOf::Nonstop => Calendar::Nonstop,
             HolidaysOf::Days(holidays) => Calendar::Office(Office {
                 zone: self.time_zone.clone(),
-                hours: self.working_hours,
+                hours: self.working_hours.clone(),
                 holidays: holidays.clone(),
             }),
         };
@@ -180,7 +181,7 @@ mod tests {
             (settings.plan.mean, settings.plan.probability),
             (usual.plan.mean, usual.plan.probability)
         );
-        assert_eq!(settings.plan.calendar.to_string(), "UTC 09:00-17:00");
+        assert_eq!(settings.plan.calendar.to_string(), "UTC Mon-Fri 09:00-17:00");
     }
 
     #[test]
@@ -198,8 +199,8 @@ mod tests {
         ];
         let settings = all.settings(Duration::from_secs(15), 1, &platforms);
         let calendar = |name: &str| settings.platforms[name].calendar.to_string();
-        assert_eq!(settings.plan.calendar.to_string(), "Europe/Prague 09:00-17:00, holidays of CZ");
-        assert_eq!(calendar("DockerPlatform"), "America/Toronto 08:00-12:00, holidays of CA");
+        assert_eq!(settings.plan.calendar.to_string(), "Europe/Prague Mon-Fri 09:00-17:00, holidays of CZ");
+        assert_eq!(calendar("DockerPlatform"), "America/Toronto Mon-Fri 08:00-12:00, holidays of CA");
         assert_eq!(calendar("HostPlatform"), NONSTOP);
         let docker = &settings.platforms["DockerPlatform"];
         assert_eq!((docker.probability, docker.mean), (0.5, Duration::from_secs(3600)));
@@ -213,7 +214,8 @@ mod tests {
             ["--automated-probability", "1.1"],
             ["--automated-probability", "NaN"],
             ["--time-zone", "Europe/Nowhere"],
-            ["--working-hours", "17:00-09:00"],
+            ["--working-hours", "09:00-09:00"],
+            ["--working-hours", "Mon-Fri"],
             ["--holidays", "Atlantis"],
         ] {
             assert!(parse(&flags).is_err(), "{flags:?}");

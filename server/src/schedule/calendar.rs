@@ -1,14 +1,18 @@
 //! When people are at work who can look after what an experiment does.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, time::Duration};
 
+use chaos_kitty::hours::Hours;
 use jiff::{
     SignedDuration, Timestamp,
-    civil::{Date, Time, Weekday},
-    tz::TimeZone,
+    civil::{Date, Time},
+    tz::{AmbiguousOffset, TimeZone},
 };
 
 use super::holidays::Holidays;
+
+/// Minutes of a day.
+const MINUTES: u16 = 24 * 60;
 
 /// A calendar that is always open, by its name.
 pub const NONSTOP: &str = "NONSTOP";
@@ -18,7 +22,7 @@ pub const NONSTOP: &str = "NONSTOP";
 pub enum Calendar {
     /// Day and night, for tests and for those who mean it.
     Nonstop,
-    /// Monday to Friday, within the hours, except on holidays.
+    /// Within the hours of their days of the week, except on holidays.
     Office(Office),
 }
 
@@ -27,18 +31,10 @@ pub enum Calendar {
 pub struct Office {
     /// Whose clocks the hours are of.
     pub zone: TimeZone,
-    /// On each working day.
+    /// By the day of the week. What begins on a working day goes on over midnight, whatever the next day is.
     pub hours: Hours,
     /// Days that are none.
     pub holidays: Holidays,
-}
-
-/// Working hours of a day, e.g. `09:00-17:00`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hours {
-    opens: Time,
-    /// `None`: with the day, at 24:00.
-    closes: Option<Time>,
 }
 
 impl Calendar {
@@ -47,8 +43,9 @@ impl Calendar {
         match self {
             Self::Nonstop => true,
             Self::Office(office) => {
-                let span = office.span(office.zone.to_datetime(at).date());
-                span.is_some_and(|(opens, closes)| opens <= at && at < closes)
+                let today = office.zone.to_datetime(at).date();
+                let days = today.yesterday().into_iter().chain([today]);
+                days.flat_map(|day| office.spans(day)).any(|(opens, closes)| opens <= at && at < closes)
             }
         }
     }
@@ -65,34 +62,44 @@ impl Calendar {
 
 impl Office {
     fn after(&self, from: Timestamp, mut working: SignedDuration) -> Timestamp {
-        let mut day = self.zone.to_datetime(from).date();
+        let today = self.zone.to_datetime(from).date();
+        // A window of the day before may go on into this one.
+        let (mut day, mut counted) = (today.yesterday().unwrap_or(today), from);
         loop {
-            if let Some((opens, closes)) = self.span(day) {
-                let begins = opens.max(from);
+            for (opens, closes) in self.spans(day) {
+                let begins = opens.max(counted);
                 let left = closes.duration_since(begins);
                 if working < left {
                     return begins.checked_add(working).unwrap_or(Timestamp::MAX);
                 }
-                working -= left.max(SignedDuration::ZERO);
+                working = working.saturating_sub(left.max(SignedDuration::ZERO));
+                // Windows may overlap: no moment counts twice.
+                counted = begins.max(closes);
             }
             let Ok(next) = day.tomorrow() else { return Timestamp::MAX };
             day = next;
         }
     }
 
-    /// When it opens and closes on that day, on the clocks of its zone: a day on which they are put forward or
-    /// back has an hour less or more where that falls within the hours.
-    fn span(&self, day: Date) -> Option<(Timestamp, Timestamp)> {
-        let weekend = matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
-        if weekend || self.holidays.is_off(day) {
-            return None;
-        }
-        let closes = match self.hours.closes {
-            Some(closes) => day.to_datetime(closes),
-            None => day.tomorrow().ok()?.to_datetime(Time::midnight()),
-        };
-        let moment = |local| self.zone.to_timestamp(local).ok();
-        Some((moment(day.to_datetime(self.hours.opens))?, moment(closes)?))
+    /// When the windows of a day open and close, earliest first.
+    fn spans(&self, day: Date) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let weekday = day.weekday().to_monday_zero_offset().cast_unsigned();
+        let windows = (!self.holidays.is_off(day)).then(|| self.hours.of(weekday));
+        let moment = move |minute| self.moment(day, minute);
+        windows.into_iter().flatten().filter_map(move |it| moment(it.from()).zip(moment(it.to())))
+    }
+
+    /// When the clocks of the zone show that minute, counted from the beginning of the day: for the first time where
+    /// they are put back, and where they are put forward over it, when that is done.
+    fn moment(&self, day: Date, minute: u16) -> Option<Timestamp> {
+        let (day, minute) =
+            if minute < MINUTES { (day, minute) } else { (day.tomorrow().ok()?, minute - MINUTES) };
+        let (hour, minute) = (i8::try_from(minute / 60).ok()?, i8::try_from(minute % 60).ok()?);
+        let local = day.to_datetime(Time::new(hour, minute, 0, 0).ok()?);
+        let shown = self.zone.to_ambiguous_timestamp(local);
+        let is_skipped = matches!(shown.offset(), AmbiguousOffset::Gap { .. });
+        let first = shown.earlier().ok()?;
+        if is_skipped { self.zone.following(first).next().map(|put| put.timestamp()) } else { Some(first) }
     }
 }
 
@@ -104,28 +111,6 @@ impl fmt::Display for Calendar {
     }
 }
 
-impl fmt::Display for Hours {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let clock = |time: Time| format!("{:02}:{:02}", time.hour(), time.minute());
-        write!(f, "{}-{}", clock(self.opens), self.closes.map_or_else(|| "24:00".to_owned(), clock))
-    }
-}
-
-impl FromStr for Hours {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let clock = |text: &str| Time::strptime("%H:%M", text).ok();
-        let read = || {
-            let (opens, closes) = text.split_once('-')?;
-            let closes = if closes == "24:00" { None } else { Some(clock(closes)?) };
-            Some(Self { opens: clock(opens)?, closes })
-        };
-        let hours = read().filter(|hours| hours.closes.is_none_or(|closes| hours.opens < closes));
-        hours.ok_or_else(|| "write it like 09:00-17:00, or 00:00-24:00".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::civil::{DateTime, date};
@@ -134,6 +119,16 @@ mod tests {
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
+    const HOURS: &[&str] = &[
+        "09:00-17:00",
+        "00:00-24:00",
+        "22:00-24:00",
+        "01:30-03:15",
+        "22:00-06:00",
+        "Sun-Thu 23:30-00:30",
+        "Mon,Wed,Sat 08:00-12:00,11:00-17:00",
+        "Mon-Sun 20:00-19:00; Sun 18:00-18:30",
+    ];
 
     fn office(zone: &str, hours: &str, country: &str) -> Calendar {
         Calendar::Office(Office {
@@ -196,17 +191,57 @@ mod tests {
     fn calendars_say_what_they_are() {
         assert_eq!(
             office("Europe/Prague", "09:00-17:30", "cz").to_string(),
-            "Europe/Prague 09:00-17:30, holidays of CZ"
+            "Europe/Prague Mon-Fri 09:00-17:30, holidays of CZ"
         );
-        assert_eq!(office("UTC", "00:00-24:00", "").to_string(), "UTC 00:00-24:00");
+        assert_eq!(office("UTC", "00:00-24:00", "").to_string(), "UTC Mon-Fri 00:00-24:00");
         assert_eq!(Calendar::Nonstop.to_string(), NONSTOP);
     }
 
     #[test]
-    fn hours_that_are_none_are_refused() {
-        for text in ["", "9-17", "17:00-09:00", "09:00-09:00", "09:00", "09:00-25:00", "24:00-24:00"] {
-            assert!(text.parse::<Hours>().is_err(), "{text}");
+    fn a_night_shift_goes_on_into_the_next_day_and_into_weekends() {
+        let (zone, nights) = ("Europe/Prague", office("Europe/Prague", "22:00-06:00", "CZ"));
+        let moment = |day, hour| at(zone, date(2026, 6, day).at(hour, 0, 0, 0));
+        // 12 June 2026 is a Friday: its night ends on Saturday, and the next begins on Monday.
+        assert!(nights.is_open(moment(12, 23)) && nights.is_open(moment(13, 5)));
+        assert!(
+            !nights.is_open(moment(13, 6))
+                && !nights.is_open(moment(13, 23))
+                && !nights.is_open(moment(15, 5))
+        );
+        assert_eq!(nights.after(moment(13, 5), HOUR), moment(15, 22));
+        assert_eq!(nights.after(moment(12, 12), 10 * HOUR), moment(16, 0));
+    }
+
+    #[test]
+    fn several_windows_and_any_days_are_counted_once() {
+        let (zone, hours) = ("UTC", "Sun-Thu 08:00-12:00,13:00-17:00; Sat 10:00-14:00,12:00-15:00");
+        let calendar = office(zone, hours, "");
+        let moment = |day, hour| at(zone, date(2026, 6, day).at(hour, 0, 0, 0));
+        // From Thursday, 11 June: Friday is off, Saturday has five hours though seven are written.
+        assert!(!calendar.is_open(moment(11, 12)) && !calendar.is_open(moment(12, 10)));
+        assert_eq!(calendar.after(moment(11, 8), 4 * HOUR), moment(11, 13));
+        assert_eq!(calendar.after(moment(11, 8), 8 * HOUR), moment(13, 10));
+        assert_eq!(calendar.after(moment(11, 8), 13 * HOUR), moment(14, 8));
+    }
+
+    #[test]
+    fn a_night_on_which_clocks_are_put_is_as_long_as_it_is() {
+        let (zone, nights) = ("Europe/Prague", office("Europe/Prague", "Sat 22:00-06:00", ""));
+        for (saturday, length) in [(date(2026, 3, 28), 7), (date(2026, 10, 24), 9), (date(2026, 6, 6), 8)] {
+            let opens = at(zone, saturday.at(22, 0, 0, 0));
+            let next = at(zone, saturday.saturating_add(jiff::Span::new().days(7)).at(22, 0, 0, 0));
+            assert_eq!(nights.after(opens, length * HOUR), next, "{saturday}");
         }
+    }
+
+    #[test]
+    fn hours_that_clocks_skip_are_not_open_later() {
+        let (zone, early) = ("Europe/Prague", office("Europe/Prague", "Sun 02:15-02:45", ""));
+        let sunday = |hour, minute| at(zone, date(2026, 3, 29).at(hour, minute, 0, 0));
+        assert!(!early.is_open(sunday(3, 15)) && !early.is_open(sunday(3, 30)));
+        // Samoa had no 30 December 2011, a Friday: its hours are not those of Saturday.
+        let apia = office("Pacific/Apia", "Fri 09:00-17:00", "");
+        assert!(!apia.is_open(at("Pacific/Apia", date(2011, 12, 31).at(10, 0, 0, 0))));
     }
 
     proptest! {
@@ -214,7 +249,7 @@ mod tests {
         fn it_is_open_whenever_a_gap_is_over_and_gaps_add_up(
             zone in prop::sample::select(vec!["UTC", "Europe/Prague", "America/Toronto", "Asia/Kolkata", "Pacific/Apia", "America/Sao_Paulo"]),
             country in prop::sample::select(vec!["", "CZ", "CA", "US", "FR"]),
-            hours in prop::sample::select(vec!["09:00-17:00", "00:00-24:00", "22:00-24:00", "01:30-03:15"]),
+            hours in prop::sample::select(HOURS.to_vec()),
             from in 0..2_500_000_000i64,
             (one, two) in (0..900_000u64, 0..900_000u64),
         ) {
@@ -224,6 +259,27 @@ mod tests {
             let middle = calendar.after(from, one);
             prop_assert!(middle >= from && calendar.is_open(middle));
             prop_assert_eq!(calendar.after(middle, two), calendar.after(from, one + two));
+        }
+
+        #[test]
+        fn it_is_open_when_the_clock_shows_a_working_hour(
+            zone in prop::sample::select(vec!["UTC", "Europe/Prague", "Australia/Lord_Howe", "Pacific/Apia"]),
+            hours in prop::sample::select(HOURS.to_vec()),
+            from in 0..2_500_000_000i64,
+        ) {
+            let Calendar::Office(office) = office(zone, hours, "") else { unreachable!() };
+            let at = Timestamp::from_second(from).unwrap();
+            let shown = office.zone.to_datetime(at);
+            // In the hours that are shown twice it may be closed the second time.
+            prop_assume!(!matches!(office.zone.to_ambiguous_timestamp(shown).offset(), AmbiguousOffset::Fold { .. }));
+            let minute = u16::from(shown.hour().cast_unsigned()) * 60 + u16::from(shown.minute().cast_unsigned());
+            let is_on = |day: Date, minute| {
+                let weekday = day.weekday().to_monday_zero_offset().cast_unsigned();
+                let mut windows = office.hours.of(weekday);
+                !office.holidays.is_off(day) && windows.any(|it| it.from() <= minute && minute < it.to())
+            };
+            let expected = is_on(shown.date(), minute) || is_on(shown.date().yesterday().unwrap(), minute + MINUTES);
+            prop_assert_eq!(Calendar::Office(office).is_open(at), expected);
         }
     }
 }

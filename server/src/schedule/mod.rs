@@ -34,7 +34,7 @@ use self::{
 use crate::{operation::WallClock, store::Store};
 
 pub use self::{
-    calendar::{Calendar, Hours, NONSTOP, Office},
+    calendar::{Calendar, NONSTOP, Office},
     choose::PREFERRED_METHOD,
     holidays::Holidays,
     identity::identity,

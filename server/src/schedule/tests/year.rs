@@ -3,7 +3,7 @@
 use jiff::{civil::Weekday, tz::TimeZone};
 
 use super::*;
-use crate::schedule::{Hours, Office};
+use crate::schedule::Office;
 
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const OFF: &[(&str, &[(i8, i8)])] = &[
 fn settings(places: &[(&str, &str, &str, &str)]) -> Settings {
     let plan = |(platform, zone, hours, country): &(&str, &str, &str, &str)| {
         let zone = TimeZone::get(zone).unwrap();
-        let hours: Hours = hours.parse().unwrap();
+        let hours = hours.parse().unwrap();
         let calendar = Calendar::Office(Office { zone, hours, holidays: country.parse().unwrap() });
         ((*platform).to_owned(), Plan { mean: MEAN, probability: 0.9, calendar })
     };
