@@ -105,8 +105,8 @@ fn window(days: Days, text: &str) -> Result<Window, String> {
 }
 
 fn day(text: &str) -> Result<u8, String> {
-    let is_named = |name: &&str| text.eq_ignore_ascii_case(name) || text.eq_ignore_ascii_case(short(name));
-    let found = NAMES.iter().position(|name| is_named(&name));
+    let is_named = |name: &str| text.eq_ignore_ascii_case(name) || text.eq_ignore_ascii_case(short(name));
+    let found = NAMES.iter().position(|name| is_named(name));
     let found = found.and_then(|day| u8::try_from(day).ok());
     found.ok_or_else(|| format!("{text:?} is not a day: write Mon, Tue, Wed, Thu, Fri, Sat or Sun"))
 }

@@ -14,7 +14,10 @@ pub mod supervisor;
 pub mod support;
 pub mod systemd;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use chaos_kitty::{
     Code, Problem,
@@ -86,6 +89,8 @@ pub struct Roster {
     pub targets: BTreeMap<&'static str, Arc<Targets>>,
     /// By platform type: why a platform can not see its targets.
     pub problems: BTreeMap<&'static str, String>,
+    /// Platforms that see none of their targets: they have not looked yet, or who tells them does not answer.
+    pub blind: BTreeSet<&'static str>,
 }
 
 impl Roster {
@@ -117,15 +122,27 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// Replaces the platform's targets. Whoever follows the roster is woken only if something changed.
+    /// Replaces the platform's targets: these are all that there are. Whoever follows the roster is woken only if something
+    /// changed.
     pub fn replace(&self, targets: impl IntoIterator<Item = impl Into<Arc<Listed>>>) {
         let targets = targets.into_iter().map(Into::into);
         let next: Targets = targets.map(|listed| (listed.id().clone(), listed)).collect();
         self.roster.send_if_modified(|roster| {
+            let was_blind = roster.blind.remove(self.platform_type);
             let mine = roster.targets.entry(self.platform_type).or_default();
             let changed = next != **mine;
             *mine = Arc::new(next);
-            changed
+            changed || was_blind
+        });
+    }
+
+    /// The platform can not see its targets any more: they are offered no longer, and are not gone.
+    pub fn lost(&self, why: String) {
+        self.roster.send_if_modified(|roster| {
+            let had = roster.targets.insert(self.platform_type, Arc::default());
+            let newly = roster.blind.insert(self.platform_type);
+            let before = roster.problems.insert(self.platform_type, why.clone());
+            newly || before != Some(why) || had.is_some_and(|had| !had.is_empty())
         });
     }
 
@@ -161,6 +178,7 @@ impl Platforms {
     /// Offers one platform more. Needs a tokio runtime.
     pub fn add<P: Platform>(&mut self, platform: P) {
         self.types.push(P::TYPE);
+        self.roster.send_if_modified(|roster| roster.blind.insert(P::TYPE));
         self.watchers
             .spawn(platform.watch(Publisher { platform_type: P::TYPE, roster: self.roster.clone() }));
     }

@@ -47,3 +47,18 @@ fn a_problem_is_kept_by_platform_until_it_is_over() {
     two.problem(None);
     assert_eq!(platforms.roster().borrow().problems, BTreeMap::from([("One", "blind".to_owned())]));
 }
+
+#[test]
+fn a_platform_that_sees_nothing_is_blind_until_it_lists_its_targets() {
+    let (platforms, one, _) = platforms();
+    let mut roster = platforms.roster();
+    one.replace(vec![target("One", "a")]);
+    roster.mark_unchanged();
+    one.lost("no word of the engine".into());
+    assert!(roster.has_changed().unwrap() && roster.borrow_and_update().blind.contains("One"));
+    assert!(platforms.subject("a").is_none());
+    one.lost("no word of the engine".into());
+    assert!(!roster.has_changed().unwrap());
+    one.replace([] as [Subject; 0]);
+    assert!(roster.has_changed().unwrap() && roster.borrow().blind.is_empty());
+}

@@ -1,6 +1,6 @@
 //! The roster on its way up: a full list after the Hello, then only what changed. Pure.
 
-use std::{iter::Peekable, mem, sync::Arc, vec};
+use std::{collections::BTreeSet, iter::Peekable, mem, sync::Arc, vec};
 
 use chaos_kitty::{
     limits,
@@ -24,17 +24,24 @@ pub(crate) fn diff(old: &Roster, new: &Roster) -> Messages {
     let upserted: Vec<_> = new.all().filter(is_new).cloned().collect();
     let gone = old.all().map(|listed| listed.id()).filter(|id| new.get(id).is_none());
     let removed: Vec<_> = gone.cloned().collect();
-    let is_none = upserted.is_empty() && removed.is_empty() && old.problems == new.problems;
+    let is_told = old.problems == new.problems && old.blind == new.blind;
+    let is_none = upserted.is_empty() && removed.is_empty() && is_told;
     Messages { over: is_none, ..Messages::new(upserted, removed, new) }
 }
 
 /// Why platforms can not see their targets.
 pub(crate) fn problems(roster: &Roster) -> Vec<PlatformProblem> {
-    let problem = |(platform, message): (&&str, &String)| PlatformProblem {
-        platform_type: (*platform).to_owned(),
-        message: message.clone(),
+    let platforms: BTreeSet<&str> = roster.problems.keys().chain(&roster.blind).copied().collect();
+    let problem = |platform: &str| PlatformProblem {
+        platform_type: platform.to_owned(),
+        message: roster
+            .problems
+            .get(platform)
+            .map_or("it has not looked for its targets yet", String::as_str)
+            .to_owned(),
+        blind: roster.blind.contains(platform),
     };
-    roster.problems.iter().map(problem).collect()
+    platforms.into_iter().map(problem).collect()
 }
 
 /// A change of the roster, in messages that are made when they are asked for: of thousands of targets only those of one
@@ -112,7 +119,7 @@ mod tests {
     fn roster(targets: impl IntoIterator<Item = Target>) -> Roster {
         let listed = |target| Arc::<Listed>::from(Subject { target, ..Subject::default() });
         let targets = targets.into_iter().map(listed).map(|listed| (listed.id().clone(), listed)).collect();
-        Roster { targets: [("Platform", Arc::new(targets))].into(), problems: BTreeMap::new() }
+        Roster { targets: [("Platform", Arc::new(targets))].into(), ..Roster::default() }
     }
 
     fn known(roster: &Roster) -> Known {
@@ -190,5 +197,10 @@ mod tests {
         let messages: Vec<_> = diff(&none, &blind).collect();
         assert_well_formed(&messages);
         assert_eq!(messages[0].problems[0].message, "no /proc");
+        assert!(!messages[0].problems[0].blind);
+        let starting = Roster { blind: ["ProcessPlatform"].into(), ..Roster::default() };
+        let messages: Vec<_> = diff(&none, &starting).collect();
+        assert!(messages[0].problems[0].blind && !messages[0].problems[0].message.is_empty());
+        assert_eq!(diff(&starting, &none).count(), 1);
     }
 }

@@ -56,10 +56,6 @@ impl Port for ForExperiments {
         match self.fleet.whereabouts(target) {
             Whereabouts::Here(target) => Sight::Here(target),
             Whereabouts::Away => Sight::Away,
-            // After a start of the server, whoever is not there may come back.
-            Whereabouts::Gone if self.gate.is_settling() && self.fleet.target(&target.id).is_none() => {
-                Sight::Away
-            }
             Whereabouts::Gone => Sight::Gone,
         }
     }

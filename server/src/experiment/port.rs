@@ -18,7 +18,7 @@ use crate::action::Script;
 pub enum Sight {
     /// There, in the life that was asked for.
     Here(Arc<Target>),
-    /// Its agent is not there, or has not said yet what it has: nothing is known.
+    /// Its agent is not there, has not said yet what it has, or can not see it: nothing is known.
     Away,
     /// This life of it is over.
     Gone,

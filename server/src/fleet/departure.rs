@@ -50,7 +50,7 @@ impl Fleet {
         if ended && node.is_worker() {
             self.ended(node);
         } else if how == Departure::Goodbye && !holding {
-            self.forget(node);
+            self.forget(node, node.is_worker());
         } else if tokio::runtime::Handle::try_current().is_ok() {
             tokio::spawn(self.clone().linger(node.clone(), over_by));
         }
@@ -71,12 +71,12 @@ impl Fleet {
             return self.ended(&node);
         }
         tokio::time::sleep_until(over_by).await;
-        self.forget(&node);
+        self.forget(&node, false);
     }
 
     /// A worker's process has ended, so its target is gone and nothing is in force in it.
     fn ended(&self, node: &Arc<Node>) {
-        self.forget(node);
+        self.forget(node, true);
         self.tell_left(node, Left::Ended);
     }
 
@@ -86,15 +86,16 @@ impl Fleet {
         }
     }
 
-    /// Nothing is known of the node any more, unless it has attached anew.
-    fn forget(&self, node: &Arc<Node>) {
+    /// Nothing is known of the node any more, unless it has attached anew. Its targets are away, unless they ended with it.
+    fn forget(&self, node: &Arc<Node>, ended: bool) {
         let now = Instant::now();
         let mut state = self.state();
-        if state.nodes.get(node.id()).is_some_and(|current| Arc::ptr_eq(current, node)) {
-            state.nodes.remove(node.id());
-            for id in state.roster.of_node(node.id()) {
-                state.roster.remove(&id, now);
-            }
+        if state.nodes.get(node.id()).is_none_or(|current| !Arc::ptr_eq(current, node)) {
+            return;
+        }
+        state.nodes.remove(node.id());
+        if ended {
+            state.roster.of_node(node.id()).iter().for_each(|id| state.roster.end(id, now));
         }
     }
 }

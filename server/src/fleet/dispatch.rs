@@ -15,7 +15,7 @@ use chaos_kitty::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Fleet, node::Node};
+use super::{Fleet, Whereabouts, node::Node};
 use crate::hooks;
 
 /// An order to start an action.
@@ -97,8 +97,9 @@ impl Fleet {
     pub(super) fn node_of(&self, target: &Target) -> Result<Arc<Node>, Problem> {
         let state = self.state();
         let Some(now) = state.roster.get(&target.id) else {
-            if state.roster.belongs(&target.id, &target.agent_id) {
-                return Err(unreachable(&target.agent_id, "is not connected"));
+            if state.whereabouts(target) == Whereabouts::Away {
+                let why = format!("is not connected, or can not see target {} now", target.id);
+                return Err(unreachable(&target.agent_id, &why));
             }
             return Err(Problem::new(Code::TargetGone, format!("target {} is gone", target.id))
                 .hint("kittyctl target list shows those there are"));

@@ -105,9 +105,9 @@ pub struct Fleet {
 pub(crate) enum Whereabouts {
     /// It can be hit.
     Here(Arc<Target>),
-    /// Its node is not attached.
+    /// Its node is not attached, has not told yet what it has, or can not see it: nothing is known of it.
     Away,
-    /// Its node has it no more, or the node itself is gone for good.
+    /// This life of it is over: its node has it no more, or it ended with its node.
     Gone,
 }
 
@@ -202,14 +202,7 @@ impl Fleet {
 
     /// Where this life of a target is.
     pub(crate) fn whereabouts(&self, target: &Target) -> Whereabouts {
-        let state = self.state();
-        match state.roster.get(&target.id) {
-            Some(now) if now.incarnation == target.incarnation => Whereabouts::Here(now.clone()),
-            Some(_) => Whereabouts::Gone,
-            // Its node is away, and may bring it back.
-            None if state.roster.belongs(&target.id, &target.agent_id) => Whereabouts::Away,
-            None => Whereabouts::Gone,
-        }
+        self.state().whereabouts(target)
     }
 
     /// A target without a node.
@@ -307,6 +300,23 @@ impl Fleet {
     /// `None` before the start, when nothing is attached yet, and at the very end.
     fn ledger(&self) -> Option<Arc<dyn Ledger>> {
         self.ledger.get().and_then(Weak::upgrade)
+    }
+}
+
+impl State {
+    fn whereabouts(&self, target: &Target) -> Whereabouts {
+        match self.roster.get(&target.id) {
+            Some(now) if now.incarnation == target.incarnation => Whereabouts::Here(now.clone()),
+            Some(_) => Whereabouts::Gone,
+            None if self.roster.has_ended(target) => Whereabouts::Gone,
+            // Hidden: whoever has it may bring it back.
+            None if self.roster.belongs(&target.id, &target.agent_id) => Whereabouts::Away,
+            None => {
+                let node = self.nodes.get(&target.agent_id);
+                let is_gone = node.is_some_and(|node| node.has_listed(&target.platform_type));
+                if is_gone { Whereabouts::Gone } else { Whereabouts::Away }
+            }
+        }
     }
 }
 

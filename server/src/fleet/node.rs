@@ -59,6 +59,8 @@ pub(super) struct Live {
     pub(super) renewal_due: Instant,
     /// Ids of a full list of targets that has not come to its end.
     pub(super) listing: Option<HashSet<String>>,
+    /// It has told all its targets once since it attached.
+    pub(super) listed: bool,
     pub(super) problems: Vec<PlatformProblem>,
     /// Hashes of the scripts that it was sent.
     pub(super) scripts: HashSet<String>,
@@ -86,6 +88,7 @@ impl Node {
             held: HashSet::new(),
             renewal_due: now + lease.interval(false),
             listing: None,
+            listed: false,
             problems: hello.platform_problems.clone(),
             scripts: HashSet::new(),
             steps: HashMap::new(),
@@ -112,6 +115,13 @@ impl Node {
     /// A worker is its own only target.
     pub fn is_worker(&self) -> bool {
         self.hello.role() == Role::Worker
+    }
+
+    /// Whether what it does not list of a platform is gone: it is attached, has told what it has, and sees that platform.
+    pub(super) fn has_listed(&self, platform: &str) -> bool {
+        let live = self.live();
+        let sees = live.listed && live.problems.iter().all(|it| !it.blind || it.platform_type != platform);
+        live.attached && (sees || self.is_worker())
     }
 
     /// What people call it in a message.

@@ -22,14 +22,23 @@ pub(crate) type GroupKey = (String, String);
 /// Host and incarnation of a process.
 pub(crate) type Process = (String, String);
 
+/// Lives that ended with their nodes are remembered up to this number; then all are forgotten.
+const OVER: usize = 10_000;
+
 /// Names listed in a message about an ambiguity.
 const LISTED: usize = 5;
 
 #[derive(Debug)]
 struct Entry {
     target: Arc<Target>,
-    /// Its node is attached. One that is not can not be hit, but is still known.
-    reachable: bool,
+    /// Since when it can not be hit, though it is known: its node is away, or can not see it. `None`: it can be.
+    hidden: Option<Instant>,
+}
+
+impl Entry {
+    const fn is_reachable(&self) -> bool {
+        self.hidden.is_none()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +59,10 @@ pub(super) struct Roster {
     nodes: HashMap<String, HashSet<String>>,
     /// Ids of the targets that are this process: it may be seen by several platforms.
     processes: HashMap<Process, BTreeSet<String>>,
-    /// How long the largest size of a group counts.
+    /// How long the largest size of a group counts, and how long those that are away are known.
     window: Duration,
+    /// Lives that ended with their node, by target id: nobody is left to say so.
+    over: HashMap<String, String>,
 }
 
 /// What an upsert changed.
@@ -89,6 +100,7 @@ impl Roster {
             nodes: HashMap::new(),
             processes: HashMap::new(),
             window,
+            over: HashMap::new(),
         }
     }
 
@@ -99,17 +111,17 @@ impl Roster {
     pub(super) fn upsert(&mut self, target: Arc<Target>, now: Instant) -> Result<Change, String> {
         let known = self.entries.get(&target.id);
         if let Some(known) = known
-            && known.reachable
+            && known.is_reachable()
             && known.target.agent_id != target.agent_id
         {
             return Err(known.target.agent_id.clone());
         }
         let change = match known {
-            Some(Entry { target: known, reachable: true }) if *known == target => Change::Same,
-            Some(Entry { target: known, reachable: true }) if known.incarnation == target.incarnation => {
+            Some(Entry { target: known, hidden: None }) if *known == target => Change::Same,
+            Some(Entry { target: known, hidden: None }) if known.incarnation == target.incarnation => {
                 Change::Changed
             }
-            Some(Entry { target: known, reachable: true }) => Change::Reborn(known.clone()),
+            Some(Entry { target: known, hidden: None }) => Change::Reborn(known.clone()),
             _ => Change::Added,
         };
         if known.is_some() {
@@ -121,7 +133,7 @@ impl Roster {
             self.processes.entry(process).or_default().insert(target.id.clone());
         }
         self.join(&target, now);
-        self.entries.insert(target.id.clone(), Entry { target, reachable: true });
+        self.entries.insert(target.id.clone(), Entry { target, hidden: None });
         Ok(change)
     }
 
@@ -143,27 +155,54 @@ impl Roster {
                 ids.is_empty()
             });
         }
-        if entry.reachable {
+        if entry.hidden.is_none() {
             self.leave(&target, now);
         }
-        entry.reachable.then_some(target)
+        entry.hidden.is_none().then_some(target)
     }
 
-    /// The node is away: its targets stay known, but can not be hit. Gives those that could be.
-    pub(super) fn hide(&mut self, node: &str, now: Instant) -> Vec<Arc<Target>> {
-        let mut hidden = Vec::new();
-        for id in self.nodes.get(node).into_iter().flatten() {
-            if let Some(entry) = self.entries.get_mut(id)
-                && entry.reachable
-            {
-                entry.reachable = false;
-                hidden.push(entry.target.clone());
+    /// The target ended with its node: this life of it does not come back.
+    pub(super) fn end(&mut self, id: &str, now: Instant) {
+        let Some(incarnation) = self.entries.get(id).map(|entry| entry.target.incarnation.clone()) else {
+            return;
+        };
+        if self.over.len() >= OVER {
+            self.over.clear();
+        }
+        self.over.insert(id.to_owned(), incarnation);
+        drop(self.remove(id, now));
+    }
+
+    /// Whether this life of a target ended with its node.
+    pub(super) fn has_ended(&self, target: &Target) -> bool {
+        self.over.get(&target.id) == Some(&target.incarnation)
+    }
+
+    /// Nothing is known of a target for now: it stays known, but can not be hit. Gives it if it could be.
+    pub(super) fn hide(&mut self, id: &str, now: Instant) -> Option<Arc<Target>> {
+        let entry = self.entries.get_mut(id).filter(|entry| entry.is_reachable())?;
+        entry.hidden = Some(now);
+        let target = entry.target.clone();
+        self.leave(&target, now);
+        Some(target)
+    }
+
+    /// The node is away: its targets are. Gives those that could be hit.
+    pub(super) fn hide_all_of(&mut self, node: &str, now: Instant) -> Vec<Arc<Target>> {
+        self.of_node(node).iter().filter_map(|id| self.hide(id, now)).collect()
+    }
+
+    /// Forgets those of a node that are hidden, unless they are of these platforms: it sees the others, and has them no more.
+    pub(super) fn drop_hidden(&mut self, node: &str, blind: &[String], now: Instant) -> Vec<Arc<Target>> {
+        let mut dropped = Vec::new();
+        for id in self.of_node(node) {
+            let Some(entry) = self.entries.get(&id).filter(|entry| !entry.is_reachable()) else { continue };
+            if !blind.contains(&entry.target.platform_type) {
+                dropped.push(entry.target.clone());
+                drop(self.remove(&id, now));
             }
         }
-        for target in &hidden {
-            self.leave(target, now);
-        }
-        hidden
+        dropped
     }
 
     /// Ids of a node's targets.
@@ -176,6 +215,11 @@ impl Roster {
         self.nodes.get(node).is_some_and(|ids| ids.contains(id))
     }
 
+    /// Whether a target, be it hidden, is of one of these platforms.
+    pub(super) fn is_of(&self, id: &str, platforms: &[String]) -> bool {
+        self.entries.get(id).is_some_and(|entry| platforms.contains(&entry.target.platform_type))
+    }
+
     /// How many targets a node has.
     pub(super) fn count_of(&self, node: &str) -> usize {
         self.nodes.get(node).map_or(0, HashSet::len)
@@ -183,12 +227,12 @@ impl Roster {
 
     /// A reachable target by its id.
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Target>> {
-        self.entries.get(id).filter(|entry| entry.reachable).map(|entry| &entry.target)
+        self.entries.get(id).filter(|entry| entry.is_reachable()).map(|entry| &entry.target)
     }
 
     /// All reachable targets, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Target>> {
-        self.entries.values().filter(|entry| entry.reachable).map(|entry| &entry.target)
+        self.entries.values().filter(|entry| entry.is_reachable()).map(|entry| &entry.target)
     }
 
     /// The target of an id, of a unique name, or of `process/HOST/RULE` where that matches exactly one.
@@ -199,12 +243,14 @@ impl Roster {
         let mut found = self.matches(wanted);
         found.sort_by(|a, b| a.target.id.cmp(&b.target.id));
         match found[..] {
-            [entry] if entry.reachable => Ok(entry.target.clone()),
+            [entry] if entry.is_reachable() => Ok(entry.target.clone()),
             [entry] => {
-                let message =
-                    format!("agent {:?} of target {wanted:?} is not connected", entry.target.agent_id);
+                let message = format!(
+                    "target {wanted:?} is away: its agent {:?} is not connected, or can not see it now",
+                    entry.target.agent_id
+                );
                 Err(Problem::new(Code::AgentUnreachable, message)
-                    .hint("kittyctl agent list shows which agents are"))
+                    .hint("see `kittyctl agent list` and `kittyctl platform list`; it may come back"))
             }
             [] => Err(Problem::new(Code::NoSuchTarget, format!("there is no target {wanted:?}"))
                 .hint("kittyctl target list shows those there are")),
@@ -226,7 +272,7 @@ impl Roster {
         if let Some(ids) = self.names.get(wanted) {
             // A name that only one reachable target has is unique enough.
             let named: Vec<_> = ids.iter().filter_map(entry).collect();
-            let reachable: Vec<_> = named.iter().copied().filter(|entry| entry.reachable).collect();
+            let reachable: Vec<_> = named.iter().copied().filter(|entry| entry.is_reachable()).collect();
             return if reachable.is_empty() { named } else { reachable };
         }
         let Some((host, rule)) = wanted.strip_prefix("process/").and_then(|rest| rest.split_once('/')) else {
@@ -324,9 +370,12 @@ impl Roster {
         group.peak.record(group.members.len(), self.window, now);
     }
 
-    /// Forgets groups that nobody has belonged to for as long as the window.
+    /// Forgets who has been away, and groups that nobody has belonged to, for as long as the window.
     pub(super) fn prune(&mut self, now: Instant) {
         let window = self.window;
+        let is_old = |entry: &&Entry| entry.hidden.is_some_and(|since| now.duration_since(since) > window);
+        let old: Vec<_> = self.entries.values().filter(is_old).map(|entry| entry.target.id.clone()).collect();
+        old.iter().for_each(|id| drop(self.remove(id, now)));
         self.groups.retain(|_, group| !group.members.is_empty() || group.peak.within(window, now) > 0);
     }
 }

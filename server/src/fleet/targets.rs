@@ -17,6 +17,8 @@ impl Fleet {
             self.losses.add("targets_refused", changed.upserted.len() as u64);
             return;
         }
+        let problems = changed.problems.iter().filter(|problem| problem.blind);
+        let blind: Vec<String> = problems.map(|problem| problem.platform_type.clone()).collect();
         let complete = {
             let mut live = node.live();
             if changed.full {
@@ -31,10 +33,15 @@ impl Fleet {
             if changed.complete { live.listing.take() } else { None }
         };
         self.upsert_targets(node, changed.upserted);
-        self.remove_targets(node, changed.removed);
+        self.remove_targets(node, changed.removed, &blind);
         if let Some(listed) = complete {
             let known = self.state().roster.of_node(node.id());
-            self.remove_targets(node, known.into_iter().filter(|id| !listed.contains(id)).collect());
+            self.remove_targets(node, known.into_iter().filter(|id| !listed.contains(id)).collect(), &blind);
+            node.live().listed = true;
+        }
+        if changed.complete {
+            let dropped = self.state().roster.drop_hidden(node.id(), &blind, Instant::now());
+            dropped.into_iter().for_each(|target| self.tell_removed(target));
         }
     }
 
@@ -72,15 +79,21 @@ impl Fleet {
         }
     }
 
-    fn remove_targets(&self, node: &Arc<Node>, ids: Vec<String>) {
+    /// They are gone, but for those of platforms that the node can not see at the moment.
+    fn remove_targets(&self, node: &Arc<Node>, ids: Vec<String>, blind: &[String]) {
         let now = Instant::now();
         for id in ids {
-            let removed = {
-                let mut state = self.state();
-                if state.roster.belongs(&id, node.id()) { state.roster.remove(&id, now) } else { None }
-            };
-            if let Some(target) = removed {
-                self.tell_removed(target);
+            let mut state = self.state();
+            if !state.roster.belongs(&id, node.id()) {
+                continue;
+            }
+            let is_unseen = state.roster.is_of(&id, blind);
+            let removed = if is_unseen { state.roster.hide(&id, now) } else { state.roster.remove(&id, now) };
+            drop(state);
+            match removed {
+                Some(target) if is_unseen => self.tell_away(target, "can not see it now"),
+                Some(target) => self.tell_removed(target),
+                None => {}
             }
         }
     }
@@ -93,10 +106,10 @@ impl Fleet {
             if state.nodes.get(node.id()).is_some_and(|current| !Arc::ptr_eq(current, node)) {
                 return;
             }
-            state.roster.hide(node.id(), Instant::now())
+            state.roster.hide_all_of(node.id(), Instant::now())
         };
         for target in hidden {
-            self.tell_removed(target);
+            self.tell_away(target, "is not connected");
         }
     }
 
@@ -114,6 +127,12 @@ impl Fleet {
     fn tell_changed(&self, target: Arc<Target>) {
         let message = || format!("target {} has changed", target.id);
         self.bus.publish_with(|| (event::Kind::TargetChanged(Target::clone(&target)), message()));
+    }
+
+    /// It can not be hit, and whether it is there is not known.
+    fn tell_away(&self, target: Arc<Target>, why: &str) {
+        let message = || format!("target {} is away: its agent {why}", target.id);
+        self.bus.publish_with(|| (event::Kind::TargetRemoved(Target::clone(&target)), message()));
     }
 
     fn tell_removed(&self, target: Arc<Target>) {

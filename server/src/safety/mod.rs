@@ -207,11 +207,6 @@ impl Gate {
         standing
     }
 
-    /// Whether agents of an earlier start of the server may still come back.
-    pub(crate) fn is_settling(&self) -> bool {
-        self.state().settling().is_some()
-    }
-
     /// Since when nothing is admitted because of a halt.
     pub(crate) fn halted_at(&self) -> Option<SystemTime> {
         self.state().latch.since()

@@ -41,8 +41,7 @@ pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, socket: &Path, publi
     loop {
         let Err(why) = follow(owner.clone(), rules.clone(), socket, &publisher).await;
         tracing::warn!(why, "the containers can not be seen");
-        publisher.problem(Some(why));
-        publisher.replace([] as [Subject; 0]);
+        publisher.lost(why);
         sleep(TRY_AGAIN).await;
     }
 }

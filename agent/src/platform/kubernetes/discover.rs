@@ -43,8 +43,7 @@ pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, settings: &Settings,
     loop {
         let Err(why) = follow(owner.clone(), rules.clone(), settings, &publisher).await;
         tracing::warn!(why, "the pods can not be seen");
-        publisher.problem(Some(why));
-        publisher.replace([] as [Subject; 0]);
+        publisher.lost(why);
         sleep(TRY_AGAIN).await;
     }
 }

@@ -229,7 +229,15 @@ impl Watch {
             if let Some(events) = &self.events {
                 events.drain();
             }
-            let (processes, found) = self.look().await;
+            let (processes, found) = match self.look().await {
+                Ok(seen) => seen,
+                Err(error) => {
+                    self.publisher.lost(format!("/proc can not be read: {error}"));
+                    sleep_until(began + UNPROMPTED).await;
+                    continue;
+                }
+            };
+            self.publisher.problem(None);
             for main in found.iter().filter_map(|subject| subject.main) {
                 if self.watched.insert(main) {
                     self.ends.spawn(end_of(main));
@@ -241,19 +249,10 @@ impl Watch {
     }
 
     /// A full look. How many processes there are, and the targets.
-    async fn look(&self) -> (usize, Vec<Subject>) {
+    async fn look(&self) -> std::io::Result<(usize, Vec<Subject>)> {
         let (owner, rules) = (self.owner.clone(), self.rules.clone());
         let looked = tokio::task::spawn_blocking(move || look(&owner, &rules)).await;
-        match looked.map_err(std::io::Error::other).flatten() {
-            Ok(seen) => {
-                self.publisher.problem(None);
-                seen
-            }
-            Err(error) => {
-                self.publisher.problem(Some(format!("/proc can not be read: {error}")));
-                (0, Vec::new())
-            }
-        }
+        looked.map_err(std::io::Error::other).flatten()
     }
 
     /// Keeps up what was found until it is time for the next full look.

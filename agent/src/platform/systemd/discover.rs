@@ -43,8 +43,7 @@ pub(super) async fn watch(owner: Owner, rules: Arc<[Rule]>, publisher: Publisher
     loop {
         let Err(why) = follow(owner.clone(), rules.clone(), &publisher).await;
         tracing::warn!(why, "the services can not be seen");
-        publisher.problem(Some(why));
-        publisher.replace([] as [Subject; 0]);
+        publisher.lost(why);
         sleep(TRY_AGAIN).await;
     }
 }

@@ -71,7 +71,7 @@ fn what_fits_several_is_refused_with_the_candidates() {
 fn another_agents_target_is_not_taken_over_while_that_agent_is_there() {
     let (mut roster, now) = roster(&[target("worker/x/1", "a", "g")]);
     assert_eq!(roster.upsert(target("worker/x/1", "b", "g"), now), Err("a".to_owned()));
-    roster.hide("a", now);
+    roster.hide_all_of("a", now);
     assert_eq!(roster.upsert(target("worker/x/1", "b", "g"), now), Ok(Change::Added));
     assert_eq!((roster.count_of("a"), roster.count_of("b")), (0, 1));
 }
@@ -79,8 +79,8 @@ fn another_agents_target_is_not_taken_over_while_that_agent_is_there() {
 #[test]
 fn targets_of_a_lost_agent_are_known_but_can_not_be_hit() {
     let (mut roster, now) = roster(&[target("worker/x/1", "a", "g")]);
-    assert_eq!(ids(&roster.hide("a", now)), ["worker/x/1"]);
-    assert!(roster.hide("a", now).is_empty());
+    assert_eq!(ids(&roster.hide_all_of("a", now)), ["worker/x/1"]);
+    assert!(roster.hide_all_of("a", now).is_empty());
     assert_eq!(roster.resolve("1").unwrap_err().code, Code::AgentUnreachable);
     assert!(roster.select(&Selector::default()).unwrap().is_empty());
     assert_eq!(roster.upsert(target("worker/x/1", "a", "g"), now), Ok(Change::Added));
@@ -130,6 +130,29 @@ fn a_recycled_pid_is_another_life_of_the_target() {
     assert_eq!(roster.upsert(Arc::new(again), now), Ok(Change::Changed));
 }
 
+#[test]
+fn who_is_away_is_known_for_a_window_and_who_ended_does_not_come_back() {
+    let (mut roster, now) = roster(&[target("process/a/g:1", "a", "g"), target("worker/b/2", "b", "g")]);
+    assert_eq!(roster.hide_all_of("a", now).len(), 1);
+    assert_eq!(roster.resolve("g:1").unwrap_err().code, Code::AgentUnreachable);
+    roster.prune(now + WINDOW);
+    assert_eq!(roster.resolve("g:1").unwrap_err().code, Code::AgentUnreachable);
+    roster.prune(now + WINDOW + Duration::from_secs(1));
+    assert_eq!(roster.resolve("g:1").unwrap_err().code, Code::NoSuchTarget);
+    assert!(!roster.has_ended(&target("process/a/g:1", "a", "g")));
+    roster.end("worker/b/2", now);
+    assert!(roster.has_ended(&target("worker/b/2", "b", "g")) && roster.get("worker/b/2").is_none());
+}
+
+#[test]
+fn what_a_platform_can_not_see_is_dropped_only_when_it_sees_again() {
+    let (mut roster, now) = roster(&[target("process/a/g:1", "a", "g"), target("host/a", "a", "")]);
+    roster.hide_all_of("a", now);
+    let blind = ["ProcessPlatform".to_owned()];
+    assert_eq!(ids(&roster.drop_hidden("a", &blind, now)), ["host/a"]);
+    assert_eq!(ids(&roster.drop_hidden("a", &[], now)), ["process/a/g:1"]);
+}
+
 proptest! {
     /// Whatever comes and goes, the indexes say what the entries say.
     #[test]
@@ -141,7 +164,7 @@ proptest! {
             match what {
                 0 => drop(roster.upsert(target(&id, &node, &group), now)),
                 1 => drop(roster.remove(&id, now)),
-                _ => drop(roster.hide(&node, now)),
+                _ => drop(roster.hide_all_of(&node, now)),
             }
             let by_name: usize = roster.names.values().map(BTreeSet::len).sum();
             let by_node: usize = roster.nodes.values().map(HashSet::len).sum();
