@@ -89,12 +89,13 @@ pub fn clock(text: &str) -> Result<u16, String> {
         let (hour, minute) = (number(hour)?, number(minute)?);
         (hour <= 24 && minute < 60).then_some(hour * 60 + minute).filter(|time| *time <= DAY)
     };
-    read().ok_or_else(|| format!("{text:?} is not a time of day from 00:00 to 24:00"))
+    read().ok_or_else(|| "it is not a time of day from 00:00 to 24:00".to_owned())
 }
 
 fn window(days: Days, text: &str) -> Result<Window, String> {
     let (from, to) = text.split_once('-').ok_or_else(|| format!("{text:?} has no end"))?;
-    let (from, to) = (clock(from)?, clock(to)?);
+    let time = |text: &str| clock(text).map_err(|why| format!("{text:?}: {why}"));
+    let (from, to) = (time(from)?, time(to)?);
     if from == DAY {
         return Err(format!("{text:?} begins at 24:00, which is 00:00 of the next day"));
     }
@@ -226,14 +227,14 @@ mod tests {
     fn refused_hours_say_why_and_how_to_write_them() {
         for (text, why) in [
             ("", "no hours are given"),
-            ("9-17", "\"9\" is not a time of day"),
+            ("9-17", "\"9\": it is not a time of day"),
             ("09:00", "\"09:00\" has no end"),
-            ("09:00-25:00", "\"25:00\" is not a time of day"),
-            ("09:00-24:01", "\"24:01\" is not a time of day"),
-            ("09:60-10:00", "\"09:60\" is not"),
+            ("09:00-25:00", "\"25:00\": it is not a time of day"),
+            ("09:00-24:01", "\"24:01\": it is not a time of day"),
+            ("09:60-10:00", "\"09:60\": it is not"),
             ("24:00-06:00", "begins at 24:00"),
             ("09:00-09:00", "ends when it begins"),
-            ("09:00-12:00-14:00", "\"12:00-14:00\" is not"),
+            ("09:00-12:00-14:00", "\"12:00-14:00\": it is not"),
             ("Mon-Fry 09:00-17:00", "\"Fry\" is not a day: write Mon, Tue"),
             ("09:00-17:00 Sat", "no hours are given for Sat"),
             ("\u{feff}09:00-17:00", "is not a day"),

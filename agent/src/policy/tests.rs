@@ -113,7 +113,7 @@ fn a_malformed_policy_is_refused_with_line_and_column() {
         ("deny = ['delay', 'chaos']", "line 1, column", "write delay"),
         ("max_cpu = -1", "line 1, column 11", "-1"),
         ("[[quiet]]\nfrom = '25:00'\nto = '01:00'", "line 2, column 8", "from 00:00 to 24:00"),
-        ("[[quiet]]\ndays = ['Mo']\nfrom = '20:00'\nto = '01:00'", "line 2, column 9", "write Mon, Tue"),
+        ("[[quiet]]\ndays = ['Mo']\nfrom = '20:00'\nto = '01:00'", "line 2, column 8", "write Mon, Tue"),
         ("[[quiet]]\nfrom = '20:00'\nto = '01:00'\nzone = 'Mars/Olympus'", "line 4, column 8", "time zone"),
         ("protect = ['']", "line 1, column", "empty"),
         ("max_faults = ", "line 1, column", ""),

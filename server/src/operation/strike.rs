@@ -79,7 +79,6 @@ pub(super) fn is_skip(problem: &Problem) -> bool {
     matches!(
         problem.code,
         Code::Halted
-            | Code::AgentUnreachable
             | Code::NotAdmitted
             | Code::Settling
             | Code::TooFewSurvivors
