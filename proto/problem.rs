@@ -105,6 +105,8 @@ codes! {
     WouldVanish = 61018, FailedPrecondition, 409;
     /// Whoever runs the target (a container engine, the service manager) refused, or could not do it.
     SupervisorRefused = 61020, FailedPrecondition, 409;
+    /// Nothing was heard of a target for too long: its agent is away, or can not see it.
+    TargetAway = 61021, Unavailable, 503;
 
     /// The target's agent is not connected.
     AgentUnreachable = 62001, Unavailable, 503;

@@ -207,7 +207,7 @@ pub(crate) enum EventCommand {
     #[command(after_help = examples::EVENT_WATCH)]
     Watch {
         /// Only of this kind; may be repeated: agent_joined, agent_left, target_added, target_removed, action,
-        /// operation_round, operation_changed, halted, resumed, target_changed, experiment, admin_state
+        /// operation_round, operation_changed, halted, resumed, target_changed, experiment, admin_state, suite
         #[arg(long = "kind", value_name = "KIND")]
         kinds: Vec<String>,
     },

@@ -25,7 +25,7 @@ use serde::Serialize;
 
 use crate::args::Format;
 
-pub(crate) use experiment::PastSuite;
+pub(crate) use experiment::{PastSuite, verdict_told};
 pub(crate) use figures::{describe, figures};
 pub(crate) use overview::Overview;
 pub(crate) use progress::{Course, Progress};

@@ -21,15 +21,19 @@ const TICK: &[&str] = &["--experiment-tick", "100ms"];
 struct Stage {
     sandbox: Sandbox,
     server: Server,
-    _agent: Agent,
+    agent: Agent,
     victims: Vec<Process>,
     group: String,
 }
 
 impl Stage {
     async fn set(victims: usize) -> Self {
+        Self::with(TICK, victims).await
+    }
+
+    async fn with(settings: &[&str], victims: usize) -> Self {
         let sandbox = Sandbox::new();
-        let server = sandbox.server(TICK).await;
+        let server = sandbox.server(settings).await;
         // A name that no other process of this machine has.
         let group = sandbox.path().file_name().unwrap().to_str().unwrap().replace("kitty", "doze");
         let program = sandbox.path().join(&group);
@@ -48,7 +52,7 @@ impl Stage {
         for victim in &victims {
             server.target(&format!("{group}:{}", victim.pid())).await;
         }
-        Self { sandbox, server, _agent: agent, victims, group }
+        Self { sandbox, server, agent, victims, group }
     }
 
     fn kittyctl(&self, arguments: &[&str]) -> Finished {
@@ -271,7 +275,7 @@ async fn interrupting_ends_the_waiting_and_not_the_experiment() {
     let mut watch = stage.start("watch", &["experiment", "watch", &id]);
     wait_for("somebody watches", || watch.stderr().contains("STARTED delay"));
     stage.must(&["experiment", "stop", &id]);
-    assert_eq!(watch.ended().await.code(), Some(0), "{}", watch.stderr());
+    assert_eq!(watch.ended().await.code(), Some(5), "{}", watch.stderr());
     assert!(watch.stderr().contains("SELF_HEALING"), "{}", watch.stderr());
     assert!(watch.stdout().contains("FINISHED"), "{}", watch.stdout());
     assert_eq!(state(stage.victims[0].pid()), Some('S'));
@@ -290,9 +294,40 @@ async fn waiting_goes_on_through_a_restart_of_the_server() {
         stage.server = stage.sandbox.server(TICK).await;
         let id = stage.must(&["experiment", "list", "-o", "name"]).stdout.trim().to_owned();
         stage.must(&["experiment", "stop", &id]);
-        assert_eq!(build.ended().await.code(), Some(0), "{}", build.stderr());
+        assert_eq!(build.ended().await.code(), Some(5), "{}", build.stderr());
         assert!(build.stdout().contains("FINISHED"), "{}", build.stdout());
+        assert!(build.stderr().contains("the suite is ABORTED: delay on"), "{}", build.stderr());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_away_through_a_restart_is_waited_for() {
+    let settings = [TICK, &["--lease", "2s"]].concat();
+    let mut stage = Stage::with(&settings, 2).await;
+    let slow = stage.document("delay", 1, &[stage.victim(0)], json!({"minimumDuration": "0.2s"}));
+    let file = stage.file(&slow);
+    let mut build = stage.start("build", &["experiment", "build", "-f", &file, "--wait"]);
+    wait_for("the fault is in force", || build.stderr().contains("STARTED delay"));
+    stage.agent.process.signal(Signal::STOP);
+    stage.server.process.signal(Signal::KILL);
+    stage.server.process.ended().await;
+    stage.server = stage.sandbox.server(&settings).await;
+
+    let id = stage.must(&["experiment", "list", "-o", "name"]).stdout.trim().to_owned();
+    let experiment = stage.must(&["experiment", "get", &id, "-o", "json"]).json();
+    let action = experiment["actionId"].as_str().unwrap().to_owned();
+    wait_for("the lease is over", || {
+        stage.must(&["action", "get", &action, "-o", "json"]).json()["state"] == "FAILED"
+    });
+    let waits = || stage.must(&["experiment", "get", &id]).stdout;
+    wait_for("it waits and says so", || waits().contains("STARTED     its agent is away"));
+    assert!(!waits().contains("gone"), "{}", waits());
+
+    stage.agent.process.signal(Signal::CONT);
+    // Its target is well, but the lease has cut the fault short.
+    assert_eq!(build.ended().await.code(), Some(1), "{}", build.stderr());
+    assert!(build.stdout().contains("FINISHED"), "{}", build.stdout());
+    assert!(build.stderr().contains("the suite is ERRORED"), "{}", build.stderr());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,7 +45,7 @@ pub(crate) enum ExperimentCommand {
         /// random platform
         #[arg(long, value_name = "ID")]
         target: Option<String>,
-        /// Follow them until they are over; exit code 3 if one of them ends FAILED
+        /// Follow them until they are over; exit code 3 if their suite FAILED, 5 if it was ABORTED, 1 if it ERRORED
         #[arg(long)]
         wait: bool,
     },
@@ -123,7 +123,7 @@ pub(crate) struct How {
     /// Say which targets and methods it would take, and start nothing
     #[arg(long, conflicts_with = "wait")]
     pub(crate) dry_run: bool,
-    /// Follow all of them until they are over; exit code 3 if one of them ends FAILED. Ctrl-C ends the
+    /// Follow all of them until they are over; exit code 3 if the suite FAILED, 5 if it was ABORTED, 1 if it ERRORED. Ctrl-C ends the
     /// waiting, not the experiments
     #[arg(long)]
     pub(crate) wait: bool,

@@ -20,7 +20,7 @@ use super::pages;
 use crate::{
     args::{BuildArgs, ExperimentCommand, Format, Global, How},
     failure::Outcome,
-    output::{Output, PastSuite, View, text},
+    output::{Output, PastSuite, View, text, verdict_told},
     session::Session,
 };
 use compare::Comparison;
@@ -43,10 +43,15 @@ pub(super) async fn run(command: ExperimentCommand, global: &Global, out: &Outpu
         ExperimentCommand::Watch { id } => {
             let session = open().await?;
             let experiment = get(&session, id).await?;
-            follow::follow(&session, out, &[experiment]).await
+            follow::follow(&session, out, &[experiment], None).await
         }
         ExperimentCommand::List { all, limit } => list(&open().await?, all, limit as usize, out).await,
-        ExperimentCommand::Get { id } => shown(out, &get(&open().await?, id).await?),
+        ExperimentCommand::Get { id } => {
+            let session = open().await?;
+            let experiment = get(&session, id).await?;
+            out.view(&experiment)?;
+            tell_verdict(&session, &experiment, out).await
+        }
         ExperimentCommand::Stop { id } => stop(&open().await?, id, out).await,
         ExperimentCommand::Methods { platform } => methods(&open().await?, platform, out).await,
         ExperimentCommand::History { limit } => history(&open().await?, limit as usize, out).await,
@@ -71,7 +76,7 @@ async fn built(session: &Session, response: &BuildExperimentResponse, wait: bool
         let at = text::moment(response.suite.as_ref());
         out.say(&format!("suite {at}, seed {seed}"));
         if wait {
-            return follow::follow(session, out, &response.experiments).await;
+            return follow::follow(session, out, &response.experiments, response.suite).await;
         }
     }
     out.list(response, &response.experiments)?;
@@ -125,6 +130,8 @@ async fn history(session: &Session, limit: usize, out: &Output) -> Outcome {
     let past = |entry: &HistoryEntry| PastSuite {
         at: text::moment(entry.at.as_ref()),
         suite: entry.suite.clone().unwrap_or_default(),
+        verdict: entry.verdict(),
+        reason: entry.verdict_reason.clone(),
     };
     let rows: Vec<_> = entries.iter().map(past).collect();
     out.list(&document::BareHistory(&entries), &rows)?;
@@ -144,6 +151,18 @@ async fn diff(session: &Session, a: Timestamp, b: Timestamp, out: &Output) -> Ou
 
 fn shown(out: &Output, message: &impl View) -> Outcome {
     out.view(message)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says, for people, what came of the suite of an experiment.
+async fn tell_verdict(session: &Session, experiment: &Experiment, out: &Output) -> Outcome {
+    if let (Format::Table, Some(at)) = (out.format(), experiment.suite) {
+        let record = record(session, at).await?;
+        let told = verdict_told(record.verdict(), &record.verdict_reason);
+        if !told.is_empty() {
+            out.raw(&format!("\nits suite is {}\n", text::printable(&told)))?;
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

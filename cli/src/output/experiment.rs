@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use chaos_kitty::v1::{
     Experiment, ExperimentMethod, ExperimentSuite, Script, experiment_state::Name as State,
-    experiment_type::Name as Type,
+    experiment_type::Name as Type, verdict::Name as Verdict,
 };
 
 use super::{
@@ -142,6 +142,9 @@ impl View for Experiment {
         if let Some(times) = times(self) {
             fields.push(field("times", times));
         }
+        if let Some(aborted) = &self.aborted {
+            fields.push(field("aborted", aborted));
+        }
         if let Some(problem) = &self.problem {
             fields.push(field(
                 "problem",
@@ -248,18 +251,42 @@ pub(crate) struct PastSuite {
     pub(crate) at: String,
     /// As it was asked for.
     pub(crate) suite: ExperimentSuite,
+    /// Whether the service bore it.
+    pub(crate) verdict: Verdict,
+    /// What decided that.
+    pub(crate) reason: String,
+}
+
+/// A verdict in its colour. An earlier server gives none.
+pub(crate) fn verdict_cell(verdict: Verdict) -> Cell {
+    let tone = match verdict {
+        Verdict::Unspecified => return String::new().into(),
+        Verdict::Running => Tone::Busy,
+        Verdict::Passed => Tone::Good,
+        Verdict::Failed | Verdict::Aborted | Verdict::Errored => Tone::Bad,
+    };
+    Cell::new(verdict.as_str_name(), tone)
+}
+
+/// The same with what decided it.
+pub(crate) fn verdict_told(verdict: Verdict, reason: &str) -> String {
+    let word = if verdict == Verdict::Unspecified { "" } else { verdict.as_str_name() };
+    if reason.is_empty() { word.to_owned() } else { format!("{word}: {reason}") }
 }
 
 impl Row for PastSuite {
     const PLURAL: &'static str = "suites";
-    const HEAD: &'static [&'static str] = &["TIMESTAMP", "PLATFORM", "NAME", "EXPERIMENTS"];
+    const HEAD: &'static [&'static str] =
+        &["TIMESTAMP", "PLATFORM", "NAME", "VERDICT", "EXPERIMENTS", "REASON"];
 
     fn cells(&self, _now: SystemTime) -> Vec<Cell> {
         vec![
             Cell::from(&self.at),
             Cell::from(&self.suite.platform_type),
             Cell::from(&self.suite.name),
+            verdict_cell(self.verdict),
             asked(&self.suite).into(),
+            Cell::from(&self.reason),
         ]
     }
 

@@ -6,7 +6,7 @@ use chaos_kitty::v1::SuiteRecord;
 
 use super::{
     Cell, Tone, View,
-    experiment::asked,
+    experiment::{asked, verdict_cell},
     status::field,
     table::{align, render},
     text::{moment, time},
@@ -22,6 +22,8 @@ impl View for SuiteRecord {
             field("asked", asked(&suite)),
             field("made by", if self.automatic { "the scheduler" } else { "request" }),
             field("seed", self.seed),
+            field("verdict", verdict_cell(self.verdict())),
+            field("reason", &self.verdict_reason),
         ];
         fields.extend(self.groups.iter().map(|group| {
             let names = group.targets.join(" ");

@@ -5,6 +5,7 @@ use chaos_kitty::v1::{
     admin_state::Name as Admin,
     event::{Kind, level::Name as Level},
     experiment_state::Name as State,
+    verdict::Name as Verdict,
 };
 
 /// A function of the event alone.
@@ -15,6 +16,12 @@ pub(super) fn level(kind: &Kind) -> Level {
             State::Started | State::SelfHealing => Level::Warn,
             State::Finished => Level::Good,
             State::Failed => Level::Error,
+        },
+        Kind::Suite(suite) => match suite.verdict() {
+            Verdict::Passed => Level::Good,
+            Verdict::Aborted => Level::Warn,
+            Verdict::Failed | Verdict::Errored => Level::Error,
+            Verdict::Unspecified | Verdict::Running => Level::Unspecified,
         },
         Kind::Action(action) if action.state() == Action::Stuck => Level::Error,
         Kind::Halted(_) => Level::Warn,

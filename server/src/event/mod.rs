@@ -35,6 +35,7 @@ pub const KINDS: &[&str] = &[
     "target_changed",
     "experiment",
     "admin_state",
+    "suite",
 ];
 
 /// Where events are published and watched.
@@ -135,6 +136,7 @@ const fn index(kind: &Kind) -> usize {
         Kind::TargetChanged(_) => 9,
         Kind::Experiment(_) => 10,
         Kind::AdminState(_) => 11,
+        Kind::Suite(_) => 12,
     }
 }
 

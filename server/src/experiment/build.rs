@@ -10,7 +10,7 @@ use chaos_kitty::{
     v1::{
         BuildExperimentResponse, Experiment, ExperimentCriteria, ExperimentSuite, MethodParameters,
         SuiteRecord, Target, experiment_state::Name as State, suite_record::Group,
-        target_health::State as Health,
+        target_health::State as Health, verdict::Name as Verdict,
     },
 };
 use uuid::Uuid;
@@ -221,6 +221,7 @@ impl Experiments {
             automatic: plan.automatic,
             groups,
             agents,
+            verdict: Verdict::Running.into(),
             ..SuiteRecord::default()
         }
     }
@@ -243,11 +244,17 @@ impl Experiments {
         self.take_in_suite(key, experiments.len(), record);
     }
 
-    /// Takes in a suite with so many experiments that are not over, and has its probes looked after.
+    /// Takes in a suite with so many experiments that are not over, and has its probes looked after. One without any is
+    /// judged.
     pub(super) fn take_in_suite(&self, key: i64, left: usize, record: SuiteRecord) {
-        self.state().suites.insert(key, Suite { left, abort: None });
-        if record.suite.as_ref().is_some_and(watchman::has_probes) {
+        let watched = record.suite.as_ref().is_some_and(watchman::has_probes);
+        if left > 0 {
+            self.state().suites.insert(key, Suite { left, abort: None, watched });
+        }
+        if watched {
             tokio::spawn(watchman::watch(self.this.clone(), key, record));
+        } else if left == 0 {
+            self.judge_soon(key);
         }
     }
 

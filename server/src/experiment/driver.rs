@@ -2,12 +2,12 @@
 //! at all of them; news of a target or a fault at those that they are about, at once.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
-use chaos_kitty::v1::{Event, Experiment, Target, event::Kind, experiment_state::Name as State};
+use chaos_kitty::v1::{Event, Experiment, event::Kind, experiment_state::Name as State};
 use futures_util::{FutureExt, StreamExt, stream::BoxStream};
 use tokio::{
     sync::Notify,
@@ -16,14 +16,11 @@ use tokio::{
 
 use super::{
     Experiments,
-    entry::presence,
-    life::{self, Next, Presence, Seen},
+    company::{Companies, is_neighbour},
+    life::{self, Next, Presence},
     port::news,
 };
 use crate::hooks;
-
-/// How many of a group are well, asked once for each group in one look at many.
-type Companies = HashMap<(String, String), usize>;
 
 /// What makes the driver look.
 enum Cause {
@@ -81,7 +78,7 @@ impl Experiments {
             ids.extend(due.map(|(id, _)| id.clone()));
         }
         let admin = self.port.admin();
-        let mut companies = Companies::new();
+        let mut companies = Companies::default();
         for id in ids {
             if let Some(next) = self.decide(&id, now, &admin, &mut companies) {
                 let Some(this) = self.this.upgrade() else { return };
@@ -114,26 +111,15 @@ impl Experiments {
         {
             entry.take_in(&status);
         }
-        let target = presence(&self.port.look(&entry.target));
-        let counts = target == Presence::Gone || entry.method.health == super::method::Health::Complete;
+        entry.look(&self.port.look(&entry.target), now);
+        let counts =
+            entry.presence == Presence::Gone || entry.method.health == super::method::Health::Complete;
         let group_is_back = counts && {
-            let key = (entry.target.platform_type.clone(), place(&entry.target).to_owned());
-            let company = *companies.entry(key).or_insert_with(|| self.port.company(&entry.target));
-            company >= entry.company
+            let state = &mut *state;
+            companies.is_back(&*self.port, &state.active, id)
         };
-        let seen = Seen {
-            now,
-            admin: admin.state(),
-            halted: admin.halted,
-            target,
-            group_is_back,
-            fault: entry.fault.clone(),
-            fresh: !entry.tried,
-            abort: entry.abort.clone().or(suite_abort),
-            refused: entry.refused.clone(),
-            checked: entry.checked,
-            finalized: entry.finalized.clone(),
-        };
+        let entry = state.active.get_mut(id)?;
+        let seen = entry.seen(now, admin, group_is_back, suite_abort);
         let next = life::next(&entry.experiment(), &entry.method, &seen);
         if let Next::Wait(due) = next {
             entry.due = due;
@@ -157,6 +143,9 @@ impl Experiments {
                     life::enter(experiment, state, &reason, now);
                 };
                 self.change(&id, becomes).await;
+            }
+            Next::Note(note) => {
+                self.change(&id, |experiment| life::note(experiment, note, now)).await;
             }
             Next::Fail(problem) => {
                 let fails = |experiment: &mut Experiment| {
@@ -184,8 +173,8 @@ impl Experiments {
     pub(super) async fn change(&self, id: &str, change: impl FnOnce(&mut Experiment)) -> bool {
         let changed = self.state().active.get(id).map(|entry| {
             let mut experiment = entry.experiment().clone();
-            entry.note_end(&mut experiment);
             change(&mut experiment);
+            entry.note_end(&mut experiment);
             experiment
         });
         let Some(experiment) = changed else { return false };
@@ -296,14 +285,4 @@ impl Experiments {
         let next = dues.min().map(|due| due.duration_since(now).unwrap_or_default());
         next.unwrap_or(self.settings.tick).min(self.settings.tick)
     }
-}
-
-/// What the health of a target is judged with: its group, or itself.
-fn place(target: &Target) -> &str {
-    let group = &target.aggregation_identifier;
-    if group.is_empty() { &target.id } else { group }
-}
-
-fn is_neighbour(one: &Target, other: &Target) -> bool {
-    one.platform_type == other.platform_type && place(one) == place(other)
 }

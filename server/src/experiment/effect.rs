@@ -11,7 +11,7 @@ use chaos_kitty::{
 use super::{
     Experiments,
     entry::Entry,
-    life::{Effect, Fault, Remedy},
+    life::{self, Effect, Fault, Remedy},
 };
 use crate::hooks;
 
@@ -82,8 +82,14 @@ impl Experiments {
         // Each look is a step of its own: an earlier answer would be of no use.
         let step = format!("check/{}", super::micros(Timestamp::from(self.now())));
         let answer = self.step(id, &step, kind).await;
-        let healthy = answer.is_ok_and(|result| result.exit_code == Some(0));
-        self.note(id, |entry| entry.checked = Some(healthy));
+        self.note(id, |entry| {
+            entry.checked = match answer {
+                Ok(result) => Some(result.exit_code == Some(0)),
+                // It was not asked, so it said nothing.
+                Err(problem) if life::is_unheard(problem.code) => None,
+                Err(_) => Some(false),
+            };
+        });
     }
 
     /// The step has one name, however often it is asked for: its agent answers as it did the first time.

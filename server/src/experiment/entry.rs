@@ -5,14 +5,14 @@ use std::{sync::Arc, time::SystemTime};
 use chaos_kitty::{
     Problem,
     v1::{
-        ActionStatus, Experiment, Target, action_state::Name as ActionState, end_reason::Name as Reason,
-        target_health::State as Health,
+        ActionStatus, AdminStateResponse, Experiment, Target, action_state::Name as ActionState,
+        end_reason::Name as Reason, experiment_state::Name as State, target_health::State as Health,
     },
 };
 use tokio::sync::watch;
 
 use super::{
-    life::{Fault, Presence},
+    life::{Fault, Presence, Seen},
     method::Method,
     micros,
     port::{Engagement, Sight},
@@ -26,15 +26,22 @@ pub(super) struct Entry {
     /// How many of its group were well when it was built.
     pub(super) company: usize,
     pub(super) fault: Fault,
+    /// Since when nothing of the fault is in force any more.
+    over_since: Option<SystemTime>,
     end_reason: Reason,
+    /// How the target was when it was last looked at.
+    pub(super) presence: Presence,
+    away_since: Option<SystemTime>,
     /// Something is under way: it is looked at when that is through.
     pub(super) busy: bool,
     /// Something was tried since the last tick, and is not tried again before the next one.
     pub(super) tried: bool,
     /// When it is looked at, news or none.
     pub(super) due: Option<SystemTime>,
-    /// Why it is to end.
+    /// Why it is to end: somebody stopped it.
     pub(super) abort: Option<String>,
+    /// Why it was to end before its time when it was last looked at, whoever wants that.
+    cut: Option<String>,
     pub(super) refused: Option<Problem>,
     pub(super) checked: Option<bool>,
     pub(super) finalized: Option<Result<(), Problem>>,
@@ -55,6 +62,10 @@ impl Entry {
             method,
             company,
             fault: Fault::None,
+            over_since: None,
+            presence: Presence::Well,
+            away_since: None,
+            cut: None,
             busy: false,
             tried: true,
             due: None,
@@ -92,6 +103,44 @@ impl Entry {
         self.end_reason = status.end_reason();
     }
 
+    /// Takes in how the target is now. A life that is over stays so, whatever becomes of its agent.
+    pub(super) fn look(&mut self, sight: &Sight, now: SystemTime) {
+        let seen = presence(sight);
+        if !(self.presence == Presence::Gone && seen == Presence::Away) {
+            self.presence = seen;
+        }
+        self.away_since = (seen == Presence::Away).then(|| self.away_since.unwrap_or(now));
+        let is_over = self.fault.is_over() && self.fault != Fault::None;
+        self.over_since = is_over.then(|| self.over_since.unwrap_or(now));
+    }
+
+    /// All that a decision is made of.
+    pub(super) fn seen(
+        &mut self,
+        now: SystemTime,
+        admin: &AdminStateResponse,
+        group_is_back: bool,
+        suite: Option<String>,
+    ) -> Seen {
+        let seen = Seen {
+            now,
+            admin: admin.state(),
+            halted: admin.halted,
+            target: self.presence,
+            away_since: self.away_since,
+            group_is_back,
+            fault: self.fault.clone(),
+            over_since: self.over_since,
+            fresh: !self.tried,
+            abort: self.abort.clone().or(suite),
+            refused: self.refused.clone(),
+            checked: self.checked,
+            finalized: self.finalized.clone(),
+        };
+        self.cut = seen.cut();
+        seen
+    }
+
     /// Takes in a change that is recorded.
     pub(super) fn changed(&mut self, experiment: &Experiment) {
         if experiment.experiment_state != self.experiment().experiment_state {
@@ -102,14 +151,21 @@ impl Entry {
         }
     }
 
-    /// Writes down why the fault ended.
+    /// Writes down why the fault ended, and that the experiment was ended before its time, if that is what changes now.
     pub(super) fn note_end(&self, experiment: &mut Experiment) {
         experiment.end_reason = self.end_reason.into();
+        let (was, is) = (self.experiment().experiment_state(), experiment.experiment_state());
+        let is_early = matches!(was, State::Created | State::Starting | State::Started)
+            && matches!(is, State::SelfHealing | State::Failed)
+            && self.experiment().problem.is_none();
+        if let Some(why) = self.cut.as_ref().filter(|_| is_early) {
+            experiment.aborted = Some(why.clone());
+        }
     }
 }
 
 /// How a target that was looked for is.
-pub(super) fn presence(sight: &Sight) -> Presence {
+fn presence(sight: &Sight) -> Presence {
     match sight {
         Sight::Here(target) if target.health() == Health::Normal => Presence::Well,
         Sight::Here(_) => Presence::Unwell,
@@ -128,6 +184,7 @@ fn fault(status: &ActionStatus) -> Fault {
         ActionState::Unspecified | ActionState::Admitted | ActionState::Accepted => Fault::Coming,
         ActionState::Started => Fault::InForce,
         ActionState::Reverted | ActionState::Done => Fault::Over,
+        ActionState::Failed if status.assumed => Fault::Unseen(problem()),
         ActionState::Failed | ActionState::Refused => Fault::Failed(problem()),
         ActionState::Unknown => Fault::Unknown(problem()),
         ActionState::Stuck => Fault::Stuck(problem()),

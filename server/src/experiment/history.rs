@@ -9,7 +9,7 @@ use chaos_kitty::{
     Code, Problem, Timestamp,
     v1::{
         Experiment, ExperimentHistory, GetExperimentHistoryRequest, ListExperimentsRequest,
-        ListExperimentsResponse, SuiteRecord, experiment_state::Name as State,
+        ListExperimentsResponse, SuiteRecord, experiment_state::Name as State, verdict::Name as Verdict,
     },
 };
 use futures_util::{
@@ -55,6 +55,15 @@ impl Experiments {
             state.last_suite = newest.map_or(0, micros);
             state.last_ended = ended;
         }
+        // Of these the last experiment ended just before the server did.
+        for entry in
+            self.store.suites(None, PAGE).await?.into_iter().filter(|it| it.verdict() == Verdict::Running)
+        {
+            let key = entry.at.map_or(0, micros);
+            if let Entry::Vacant(unjudged) = records.entry(key) {
+                unjudged.insert((self.store.suite_record(at(key)).await?, 0));
+            }
+        }
         for (key, (record, left)) in records {
             self.take_in_suite(key, left, record);
         }
@@ -86,9 +95,15 @@ impl Experiments {
         state.last_ended = experiment.ended_at.and_then(Timestamp::system_time);
         let Some(of_it) = state.suites.get_mut(&suite) else { return };
         of_it.left = of_it.left.saturating_sub(1);
-        if of_it.left == 0 {
-            // Its watchman sees that, and looks at its probes for the last time.
-            state.suites.remove(&suite);
+        if of_it.left > 0 {
+            return;
+        }
+        // Its watchman sees that, and looks at its probes for the last time.
+        let watched = of_it.watched;
+        state.suites.remove(&suite);
+        drop(state);
+        if !watched {
+            self.judge_soon(suite);
         }
     }
 

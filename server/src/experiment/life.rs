@@ -24,11 +24,20 @@ use chaos_kitty::{
 use super::method::{Health, Method};
 use record::Times;
 
-pub(super) use record::{attempt, enter, is_over};
+pub(super) use record::{attempt, enter, is_over, note};
 pub(super) use seen::{Effect, Fault, Next, Presence, Remedy, Seen};
 
 /// How long a step that was begun is remembered by agents, with a margin: after that it is not asked for again.
 const REMEMBERED: Duration = Duration::from_secs(50 * 60);
+
+/// A target that a fault made unwell may take this long to be seen well once the fault is over; with shorter times, less.
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Notes that an agent is away, or back, are written as long as an experiment has fewer lines than this.
+const LINES: usize = 100;
+const AWAY: &str =
+    "its agent is away, or can not see it: nothing is known of the target, and it is waited for";
+const BACK: &str = "something is known of the target again";
 
 /// What was created is not begun any more after this time: nobody expects it.
 const STALE: Duration = Duration::from_secs(3600);
@@ -45,6 +54,9 @@ pub(super) fn next(experiment: &Experiment, method: &Method, seen: &Seen) -> Nex
     }
     if let Some(doom) = &experiment.problem {
         return if seen.fault.is_over() { Next::Fail(doom.clone().into()) } else { life.act(Effect::Revert) };
+    }
+    if let Some(note) = life.news_of_sight() {
+        return Next::Note(note);
     }
     match state {
         State::Created => life.created(),
@@ -90,7 +102,9 @@ impl Life<'_> {
             Fault::Coming => Next::Wait(None),
             Fault::InForce => Next::Become(State::Started, "the fault is in force".to_owned()),
             Fault::Over => Next::Become(State::Started, "the action took effect".to_owned()),
-            Fault::Failed(problem) => Next::Fail(problem.clone()),
+            // Its agent may come back and say how it ended.
+            Fault::Unseen(_) if self.is_away() => self.wait_for_agent(),
+            Fault::Failed(problem) | Fault::Unseen(problem) => Next::Fail(problem.clone()),
             // Its agent may come back with it; within a lease it is settled.
             Fault::Unknown(problem) if problem.code == Code::ConnectionLost => Next::Wait(None),
             Fault::Unknown(problem) | Fault::Stuck(problem) => Next::Doom(problem.clone()),
@@ -106,17 +120,18 @@ impl Life<'_> {
             )
         };
         match &self.seen.refused {
-            Some(problem) if !matches!(problem.code, Code::Settling | Code::Stopping) => {
-                return Next::Fail(problem.clone());
-            }
-            _ => {}
+            // Nothing was done: tried again once they are there.
+            Some(problem)
+                if matches!(problem.code, Code::Settling | Code::Stopping | Code::AgentUnreachable) => {}
+            Some(problem) => return Next::Fail(problem.clone()),
+            None => {}
         }
         if let Some(problem) = self.not_admitted() {
             return Next::Fail(problem);
         }
         match self.seen.target {
             _ if self.seen.admin != Admin::Started => Next::Wait(None),
-            Presence::Away => Next::Wait(None),
+            Presence::Away => self.wait_for_agent(),
             Presence::Unwell => did_not_start("is not healthy"),
             Presence::Gone => did_not_start("is gone"),
             Presence::Well => self.act(Effect::Order),
@@ -130,25 +145,51 @@ impl Life<'_> {
         if self.seen.admin == Admin::Paused {
             return Next::Wait(None);
         }
+        match &self.seen.fault {
+            // That is its target's doing, and judged by how the target is.
+            Fault::Failed(problem) if problem.code != Code::TargetGone => return Next::Fail(problem.clone()),
+            _ => {}
+        }
         let since = self.since();
         let (minimum, maximum) = (since + self.times.minimum, since + self.times.maximum);
         if self.seen.now < minimum {
             return Next::Wait(Some(minimum));
         }
+        if self.is_away() {
+            return self.wait_for_agent();
+        }
         match self.wellbeing() {
             Wellbeing::Healthy => self.recovered(),
             Wellbeing::Lost => Next::Doom(self.lost()),
-            Wellbeing::Ill if self.seen.now >= maximum => {
-                let reason = format!("not healthy within {:?}", self.times.maximum);
-                Next::Become(State::SelfHealing, reason)
-            }
+            Wellbeing::Ill if self.seen.now >= maximum => self.overdue(maximum),
             Wellbeing::Ill => self.check_or_wait(maximum),
         }
+    }
+
+    /// Its time is over. The fault ends by itself now, and the target is healed only if it is not well some time after that.
+    fn overdue(&self, maximum: SystemTime) -> Next {
+        let settle = SETTLE.min(self.times.interval).min(self.times.maximum);
+        let ended = self.seen.over_since;
+        let due = ended.map_or(maximum + settle, |ended| maximum.max(ended + settle));
+        if self.seen.now < due {
+            return self.check_or_wait(due);
+        }
+        let reason = match ended {
+            Some(_) => {
+                format!("its fault is over, and it is not healthy {:?} after it began", self.times.maximum)
+            }
+            None => format!("its fault did not end within {:?}", self.times.maximum),
+        };
+        Next::Become(State::SelfHealing, reason)
     }
 
     fn self_healing(&self) -> Next {
         if self.seen.admin == Admin::Paused {
             return Next::Wait(None);
+        }
+        // An attempt would be in vain.
+        if self.is_away() {
+            return self.wait_for_agent();
         }
         let (counter, retries) = (self.experiment.self_healing_counter, self.times.retries);
         match self.wellbeing() {
@@ -208,6 +249,39 @@ impl Life<'_> {
         } else {
             self.act(Effect::Revert)
         }
+    }
+
+    fn is_away(&self) -> bool {
+        self.seen.target == Presence::Away
+    }
+
+    /// Who is away says nothing about its target: it is waited for as long as the experiment may last.
+    fn wait_for_agent(&self) -> Next {
+        let until = self.seen.away_since.unwrap_or(self.seen.now) + self.times.maximum;
+        if self.seen.now < until {
+            return Next::Wait(Some(until));
+        }
+        let target = self.experiment.container.as_ref();
+        let (name, agent) = target.map_or(("", ""), |target| (&target.name, &target.agent_id));
+        let what = format!(
+            "nothing is known of {name}: its agent {agent:?} has been away, or could not see it, for {:?}",
+            self.times.maximum
+        );
+        Next::Doom(Problem::new(Code::TargetAway, what).hint(
+            "its fault ended with the lease at the latest; see `kittyctl agent list` and look at the target",
+        ))
+    }
+
+    /// What is to be noted of whether the target is in sight. Once each time.
+    fn news_of_sight(&self) -> Option<&'static str> {
+        let is_begun = self.experiment.experiment_state() != State::Created;
+        let noted = self.experiment.transitions.last().is_some_and(|last| last.reason == AWAY);
+        let note = match (self.is_away(), noted) {
+            (true, false) => AWAY,
+            (false, true) => BACK,
+            _ => return None,
+        };
+        (is_begun && self.experiment.transitions.len() < LINES).then_some(note)
     }
 
     fn wellbeing(&self) -> Wellbeing {
@@ -270,8 +344,7 @@ impl Life<'_> {
     }
 
     fn abort(&self) -> Option<String> {
-        let by_state = (self.seen.admin == Admin::Abort).then_some("the administrative state is ABORT");
-        self.seen.abort.clone().or_else(|| by_state.map(str::to_owned))
+        self.seen.cut()
     }
 
     fn lost(&self) -> Problem {
@@ -282,8 +355,7 @@ impl Life<'_> {
 
     /// When its present state began.
     fn since(&self) -> SystemTime {
-        let last = self.experiment.transitions.last().and_then(|last| last.at);
-        last.and_then(Timestamp::system_time).unwrap_or(self.seen.now)
+        record::since(self.experiment).unwrap_or(self.seen.now)
     }
 }
 
@@ -293,6 +365,6 @@ fn not_begun(reason: &str) -> Problem {
 }
 
 /// Whether a step was never sent, or its answer was lost: asked for again under its name, its agent says.
-const fn is_unheard(code: Code) -> bool {
+pub(super) const fn is_unheard(code: Code) -> bool {
     matches!(code, Code::AgentUnreachable | Code::ConnectionLost | Code::LimitReached)
 }

@@ -8,14 +8,17 @@
 //! | `build` | from a suite to experiments that are recorded |
 //! | `life` | the life cycle of one experiment (pure) |
 //! | `entry` | one experiment that is not over, and what is seen of it |
+//! | `company` | whether a target's group is as well as it was |
 //! | `driver` | looks, decides, writes, and only then acts |
 //! | `effect` | what is done to a target |
 //! | `probe`, `watchman` | what must hold; who looks after it while a suite runs |
+//! | `verdict` | what came of a suite (pure) |
 //! | `history` | what was, and how experiments are listed and followed |
 //! | `settings` | the numbers it all goes by |
 //! | `port` | what the rest of the server does for experiments |
 
 mod build;
+mod company;
 mod driver;
 mod effect;
 mod entry;
@@ -29,6 +32,7 @@ mod settings;
 mod suite;
 #[cfg(test)]
 mod tests;
+mod verdict;
 mod watchman;
 
 use std::{
@@ -91,6 +95,8 @@ struct Suite {
     left: usize,
     /// Why all of it is to end.
     abort: Option<String>,
+    /// Somebody looks after its probes, and has it judged when it is over.
+    watched: bool,
 }
 
 impl Experiments {

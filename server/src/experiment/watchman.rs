@@ -1,14 +1,14 @@
-//! Looks after a suite's probes: before it begins, while it runs, and when it is over.
+//! Looks after a suite's probes: before it begins, while it runs, and when it is over; then it is judged.
 
 use std::sync::Weak;
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
-    v1::{ExperimentSuite, Probe, SuiteRecord, suite_record::ProbeNews},
+    v1::{ExperimentSuite, Probe, SuiteRecord, SuiteVerdict, event, suite_record::ProbeNews},
 };
 use futures_util::future::join_all;
 
-use super::{Experiments, port::Port, probe};
+use super::{Experiments, at, port::Port, probe, verdict};
 
 /// News of probes kept of one suite.
 const NEWS: usize = 1000;
@@ -20,6 +20,8 @@ struct Watched {
     /// The suite ends when it does not hold.
     stops: bool,
     held: Option<bool>,
+    /// That it ever did not hold is recorded.
+    broke: bool,
 }
 
 /// Whether there is anything to look after.
@@ -50,27 +52,43 @@ pub(super) async fn watch(this: Weak<Experiments>, key: i64, mut record: SuiteRe
     let Some(suite) = record.suite.clone() else { return };
     let mut watched = watched(&suite);
     for one in &mut watched {
-        one.held = record.probes.iter().rev().find(|news| news.name == one.name).map(|news| news.holds);
+        let mut of_it =
+            record.probes.iter().filter(|news| news.name == one.name && news.stop_condition == one.stops);
+        one.broke = of_it.clone().any(|news| !news.holds);
+        one.held = of_it.next_back().map(|news| news.holds);
     }
     loop {
         let Some(experiments) = this.upgrade() else { return };
         let over = !experiments.state().suites.contains_key(&key);
         if over {
+            // Nothing is left to be stopped; what is steady has to be so afterwards too.
+            watched.retain(|one| !one.stops);
             watched.iter_mut().for_each(|one| one.held = None);
         }
         let news = look(&*experiments.port, &mut watched).await;
-        let broken = watched.iter().find(|one| one.stops && one.held == Some(false));
-        if let Some(broken) = broken.filter(|_| !over) {
+        if let Some(broken) = news.iter().find(|news| news.stop_condition && !news.holds) {
+            experiments.abort(key, &verdict::stopped_by(broken));
+        } else if let Some(broken) = watched.iter().find(|one| one.stops && one.held == Some(false)) {
+            // It was so before the server was started anew.
             experiments.abort(key, &format!("the stop condition {:?} does not hold", broken.name));
         }
-        if !news.is_empty() && record.probes.len() < NEWS {
-            record.probes.extend(news);
-            if let Err(problem) = experiments.store.put_suite_record(&record).await {
-                tracing::error!(suite = key, %problem, "news of probes were not recorded");
+        let known = record.probes.len();
+        for news in news {
+            let one =
+                watched.iter_mut().find(|one| one.name == news.name && one.stops == news.stop_condition);
+            let breaks = one.is_some_and(|one| !news.holds && !std::mem::replace(&mut one.broke, true));
+            // That one did not hold decides the verdict, however much there is to tell.
+            if breaks || record.probes.len() < NEWS {
+                record.probes.push(news);
             }
         }
         if over {
-            return;
+            return experiments.judge(record).await;
+        }
+        if record.probes.len() > known
+            && let Err(problem) = experiments.store.put_suite_record(&record).await
+        {
+            tracing::error!(suite = key, %problem, "news of probes were not recorded");
         }
         let interval = experiments.settings.probe_interval;
         drop(experiments);
@@ -79,6 +97,45 @@ pub(super) async fn watch(this: Weak<Experiments>, key: i64, mut record: SuiteRe
 }
 
 impl Experiments {
+    /// Has a suite judged whose experiments are over and whose probes nobody looks after.
+    pub(super) fn judge_soon(&self, key: i64) {
+        let this = self.this.clone();
+        tokio::spawn(async move {
+            let Some(experiments) = this.upgrade() else { return };
+            match experiments.store.suite_record(at(key)).await {
+                Ok(record) => experiments.judge(record).await,
+                Err(problem) => {
+                    tracing::error!(suite = key, %problem, "the suite is not judged before the next start")
+                }
+            }
+        });
+    }
+
+    /// Writes the verdict on a suite down, and tells it.
+    async fn judge(&self, mut record: SuiteRecord) {
+        let at = record.at.unwrap_or_default();
+        let written = async {
+            record.experiments = self.store.experiments_of(at).await?;
+            let (verdict, reason) = verdict::judge(&record);
+            record.verdict = verdict.into();
+            record.verdict_reason = reason;
+            // They have lines of their own.
+            record.experiments.clear();
+            self.store.put_suite_record(&record).await
+        };
+        if let Err(problem) = written.await {
+            return tracing::error!(?at, %problem, "the suite is not judged before the next start");
+        }
+        let (verdict, reason) = (record.verdict(), record.verdict_reason);
+        let name = record.suite.map(|suite| suite.name).unwrap_or_default();
+        let shown = humantime::format_rfc3339_micros(at.system_time().unwrap_or(std::time::UNIX_EPOCH));
+        tracing::info!(suite = %shown, verdict = verdict.as_str_name(), reason, "suite");
+        let message = format!("suite {shown} {}: {reason}", verdict.as_str_name());
+        let told =
+            SuiteVerdict { at: Some(at), name, verdict: verdict.into(), reason, automatic: record.automatic };
+        self.port.emit(event::Kind::Suite(told), message);
+    }
+
     /// All of a suite goes to self healing.
     fn abort(&self, key: i64, reason: &str) {
         let mut state = self.state();
@@ -98,6 +155,7 @@ fn watched(suite: &ExperimentSuite) -> Vec<Watched> {
         probe: probe.clone(),
         stops,
         held: None,
+        broke: false,
     });
     named.collect()
 }
@@ -111,7 +169,8 @@ async fn look(port: &dyn Port, watched: &mut [Watched]) -> Vec<ProbeNews> {
         if one.held != Some(holds) {
             one.held = Some(holds);
             let message = answer.err().unwrap_or_default();
-            news.push(ProbeNews { name: one.name.clone(), at: Some(Timestamp::now()), holds, message });
+            let (name, at, stop_condition) = (one.name.clone(), Some(Timestamp::now()), one.stops);
+            news.push(ProbeNews { name, at, holds, message, stop_condition });
         }
     }
     news

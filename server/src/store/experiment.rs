@@ -2,14 +2,14 @@
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
-    v1::{Experiment, HistoryEntry, SuiteRecord, experiment_state::Name as State},
+    v1::{Experiment, HistoryEntry, SuiteRecord, experiment_state::Name as State, verdict::Name as Verdict},
 };
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
     Store,
-    sql::{Write, decode},
+    sql::{Write, decode, decode_at},
 };
 
 const MICROSECOND: i64 = 1_000_000;
@@ -121,6 +121,15 @@ impl SuiteLine {
     }
 }
 
+/// Of a [`SuiteRecord`], what the history tells: the rest, which may be long, is skipped.
+#[derive(Clone, PartialEq, Message)]
+struct Told {
+    #[prost(enumeration = "Verdict", tag = "9")]
+    verdict: i32,
+    #[prost(string, tag = "10")]
+    verdict_reason: String,
+}
+
 /// An experiment's line.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -217,10 +226,18 @@ fn of_suite(connection: &Connection, at: i64) -> rusqlite::Result<Vec<Experiment
 }
 
 fn suites(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<HistoryEntry>> {
-    let mut statement = connection
-        .prepare_cached("SELECT suite, at FROM suite WHERE at < :before ORDER BY at DESC LIMIT :limit")?;
-    let entry =
-        |row: &Row<'_>| Ok(HistoryEntry { at: Some(timestamp(row.get(1)?)), suite: Some(decode(row)?) });
+    let mut statement = connection.prepare_cached(
+        "SELECT suite, at, record FROM suite WHERE at < :before ORDER BY at DESC LIMIT :limit",
+    )?;
+    let entry = |row: &Row<'_>| {
+        let told: Told = decode_at(row, 2)?;
+        Ok(HistoryEntry {
+            at: Some(timestamp(row.get(1)?)),
+            suite: Some(decode(row)?),
+            verdict: told.verdict,
+            verdict_reason: told.verdict_reason,
+        })
+    };
     statement.query_map(named_params! {":before": before, ":limit": limit}, entry)?.collect()
 }
 

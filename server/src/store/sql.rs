@@ -172,8 +172,13 @@ pub(super) fn action(connection: &Connection, id: &str) -> rusqlite::Result<Opti
 }
 
 pub(super) fn decode<T: Message + Default>(row: &Row<'_>) -> rusqlite::Result<T> {
-    let blob = row.get_ref(0)?.as_blob()?;
+    decode_at(row, 0)
+}
+
+/// The message in a column.
+pub(super) fn decode_at<T: Message + Default>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let blob = row.get_ref(column)?.as_blob()?;
     T::decode(blob).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Blob, Box::new(error))
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
     })
 }

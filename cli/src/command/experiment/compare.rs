@@ -42,6 +42,8 @@ impl Comparison {
     pub(super) fn of(a: &SuiteRecord, b: &SuiteRecord) -> Self {
         let mut aspects =
             vec![document(a, b), plain("seed", a.seed.to_string(), b.seed.to_string()), origin(a, b)];
+        let verdict = |record: &SuiteRecord| record.verdict().as_str_name().to_owned();
+        aspects.push(plain("verdict", verdict(a), verdict(b)));
         aspects.extend(groups(a, b));
         aspects.push(agents(a, b));
         let (parts_a, parts_b) = (parts(a), parts(b));

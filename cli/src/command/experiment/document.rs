@@ -185,6 +185,7 @@ mod tests {
         let entry = |seconds, suite: &ExperimentSuite| HistoryEntry {
             at: Some(Timestamp { seconds, nanos: 0 }),
             suite: Some(suite.clone()),
+            ..Default::default()
         };
         let history = [entry(2, &full), entry(1, &bare)];
         let json = serde_json::to_string(&BareHistory(&history)).unwrap();

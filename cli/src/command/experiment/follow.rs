@@ -3,25 +3,33 @@
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{
-        Experiment, GetExperimentRequest, ListExperimentsResponse, MethodParameters,
-        experiment_state::Name as State,
+        Experiment, GetExperimentRequest, GetSuiteRecordRequest, ListExperimentsResponse, MethodParameters,
+        experiment_state::Name as State, verdict::Name as Verdict,
     },
 };
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::{
     args::Format,
     command::interrupt::{INTERRUPTED, Interrupts},
     failure::{Failure, Outcome},
-    output::{Course, Output, Progress, text},
+    output::{Course, Output, Progress, text, verdict_told},
     session::Session,
 };
 
-/// Exit code when an awaited experiment ended FAILED.
+/// Exit code when an awaited suite, or one experiment that was watched, ended FAILED.
 const FAILED: u8 = 3;
+/// Exit code when an awaited suite was ended before its time.
+const ABORTED: u8 = 5;
+/// Exit code when an awaited suite could not be done.
+const ERRORED: u8 = 1;
+/// How often one asks for the verdict once the experiments are over, and for how long: the last look at the steady state
+/// comes before it.
+const ASK: Duration = Duration::from_millis(100);
+const JUDGING: Duration = Duration::from_secs(60);
 /// So many are followed at a time: a server has a limit on streams of one connection. The others follow.
 const AT_ONCE: usize = 64;
 /// From a lost connection to the next attempt, and how many attempts are made in vain.
@@ -34,10 +42,15 @@ const STEP: Duration = Duration::from_secs(60);
 /// How long after its planned end an experiment is waited for.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// Follows these experiments until all are over. Ends with exit code 3 if one of them failed; an interruption ends
-/// the following alone.
-pub(super) async fn follow(session: &Session, out: &Output, experiments: &[Experiment]) -> Outcome {
-    Follow::new(session, out).run(experiments).await
+/// Follows these experiments until all are over. Ends with the exit code of the verdict on their suite; without a suite,
+/// with 3 if one of them failed. An interruption ends the following alone.
+pub(super) async fn follow(
+    session: &Session,
+    out: &Output,
+    experiments: &[Experiment],
+    suite: Option<Timestamp>,
+) -> Outcome {
+    Follow::new(session, out, suite).run(experiments).await
 }
 
 struct Follow<'a> {
@@ -46,11 +59,16 @@ struct Follow<'a> {
     progress: Progress,
     /// As they were last heard of.
     heard: BTreeMap<String, Experiment>,
+    /// Whose verdict counts.
+    suite: Option<Timestamp>,
+    /// What came of it, and why.
+    verdict: (Verdict, String),
 }
 
 impl<'a> Follow<'a> {
-    fn new(session: &'a Session, out: &'a Output) -> Self {
-        Self { session, out, progress: out.progress(), heard: BTreeMap::new() }
+    fn new(session: &'a Session, out: &'a Output, suite: Option<Timestamp>) -> Self {
+        let verdict = (Verdict::Unspecified, String::new());
+        Self { session, out, progress: out.progress(), heard: BTreeMap::new(), suite, verdict }
     }
 
     async fn run(mut self, experiments: &[Experiment]) -> Outcome {
@@ -80,7 +98,11 @@ impl<'a> Follow<'a> {
     async fn hear(&mut self) -> Result<(), Failure> {
         let mut in_vain = 0;
         loop {
-            match self.hear_on(&mut in_vain).await {
+            let heard = match self.hear_on(&mut in_vain).await {
+                Ok(()) => self.hear_verdict().await,
+                Err(failure) => Err(failure),
+            };
+            match heard {
                 Err(Failure::Problem(lost)) if lost.code == Code::ConnectionLost && in_vain < ATTEMPTS => {
                     if in_vain == 0 {
                         self.progress.say(&format!("{}; trying again", text::printable(&lost.message)));
@@ -119,6 +141,21 @@ impl<'a> Follow<'a> {
             }
             None => Ok(()),
         }
+    }
+
+    /// The verdict, which the server gives when the last experiment is over.
+    async fn hear_verdict(&mut self) -> Result<(), Failure> {
+        let asked = Instant::now();
+        while let Some(at) = self.suite {
+            let request = GetSuiteRecordRequest { at: Some(at) };
+            let record = self.session.answer(self.session.client.clone().get_suite_record(request)).await?;
+            self.verdict = (record.verdict(), record.verdict_reason);
+            if self.verdict.0 != Verdict::Running || asked.elapsed() > JUDGING {
+                break;
+            }
+            sleep(ASK).await;
+        }
+        Ok(())
     }
 
     fn running(&self) -> impl Iterator<Item = &Experiment> {
@@ -163,11 +200,28 @@ impl<'a> Follow<'a> {
         for problem in experiments.iter().filter_map(|experiment| experiment.problem.clone()) {
             self.out.problem(&problem.into());
         }
-        Ok(match (left, experiments.iter().any(has_failed)) {
-            (true, _) => ExitCode::from(INTERRUPTED),
-            (false, true) => ExitCode::from(FAILED),
-            (false, false) => ExitCode::SUCCESS,
-        })
+        if left {
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        let (verdict, reason) = &self.verdict;
+        let told = verdict_told(*verdict, reason);
+        if !told.is_empty() {
+            self.out.say(&format!("the suite is {}", text::printable(&told)));
+        }
+        Ok(exit_code(*verdict, &experiments))
+    }
+}
+
+/// A verdict that is not known after all this time is none to build on. Without one, of an earlier server or of a single
+/// experiment, what came of the experiments counts.
+fn exit_code(verdict: Verdict, experiments: &[Experiment]) -> ExitCode {
+    match verdict {
+        Verdict::Unspecified if experiments.iter().any(has_failed) => ExitCode::from(FAILED),
+        Verdict::Unspecified if experiments.iter().any(|it| it.aborted.is_some()) => ExitCode::from(ABORTED),
+        Verdict::Unspecified | Verdict::Passed => ExitCode::SUCCESS,
+        Verdict::Failed => ExitCode::from(FAILED),
+        Verdict::Aborted => ExitCode::from(ABORTED),
+        Verdict::Errored | Verdict::Running => ExitCode::from(ERRORED),
     }
 }
 
@@ -220,5 +274,25 @@ mod tests {
         };
         let endless = Experiment { parameters: Some(endless), ..Default::default() };
         assert_eq!(longest_life(&endless), Duration::MAX);
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_verdict_and_of_the_experiments_without() {
+        let finished = Experiment { experiment_state: State::Finished.into(), ..Default::default() };
+        let failed = Experiment { experiment_state: State::Failed.into(), ..Default::default() };
+        let stopped = Experiment { aborted: Some("it was stopped".to_owned()), ..finished.clone() };
+        for (verdict, experiment, expected) in [
+            (Verdict::Passed, &finished, 0),
+            (Verdict::Failed, &finished, 3),
+            (Verdict::Aborted, &failed, 5),
+            (Verdict::Errored, &failed, 1),
+            (Verdict::Running, &finished, 1),
+            (Verdict::Unspecified, &finished, 0),
+            (Verdict::Unspecified, &failed, 3),
+            (Verdict::Unspecified, &stopped, 5),
+        ] {
+            let code = exit_code(verdict, std::slice::from_ref(experiment));
+            assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::from(expected)), "{verdict:?}");
+        }
     }
 }

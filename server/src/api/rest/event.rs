@@ -76,5 +76,6 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Resumed(_) => "resumed",
         Kind::Experiment(_) => "experiment",
         Kind::AdminState(_) => "admin_state",
+        Kind::Suite(_) => "suite",
     }
 }

@@ -12,7 +12,11 @@ async fn text(rest: &Rest, line: &str) -> (u16, String) {
 fn entry(seconds: i64, nanos: i32, name: &str) -> v1::HistoryEntry {
     let suite =
         v1::ExperimentSuite { platform_type: "P".to_owned(), name: name.to_owned(), ..Default::default() };
-    v1::HistoryEntry { at: Some(chaos_kitty::Timestamp { seconds, nanos }), suite: Some(suite) }
+    v1::HistoryEntry {
+        at: Some(chaos_kitty::Timestamp { seconds, nanos }),
+        suite: Some(suite),
+        ..Default::default()
+    }
 }
 
 #[tokio::test]

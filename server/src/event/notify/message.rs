@@ -41,14 +41,18 @@ impl Notification {
             Kind::Halted(_) => "Halted",
             Kind::Resumed(_) => "Resumed",
             Kind::AdminState(_) => "Administrative state",
+            Kind::Suite(_) => "Suite",
             _ => "ChaosKitty",
         };
         let experiment = match event.kind.as_ref() {
             Some(Kind::Experiment(experiment)) => Some(Box::new(experiment.clone())),
             _ => None,
         };
-        let outcome =
-            experiment.as_ref().map_or("", |experiment| experiment.experiment_state().as_str_name());
+        let outcome = match event.kind.as_ref() {
+            Some(Kind::Experiment(experiment)) => experiment.experiment_state().as_str_name(),
+            Some(Kind::Suite(suite)) => suite.verdict().as_str_name(),
+            _ => "",
+        };
         Some(Self {
             level,
             title: format!("{title} {outcome}").trim_end().to_owned(),

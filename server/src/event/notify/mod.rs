@@ -34,7 +34,7 @@ pub use self::{
 /// Notifications that wait for one webhook.
 const QUEUE: usize = 256;
 /// Kinds of events that may be meant for people.
-const KINDS: [&str; 5] = ["action", "halted", "resumed", "experiment", "admin_state"];
+const KINDS: [&str; 6] = ["action", "halted", "resumed", "experiment", "admin_state", "suite"];
 
 /// Runs as long as it lives.
 #[derive(Debug)]

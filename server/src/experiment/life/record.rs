@@ -23,16 +23,27 @@ pub(in crate::experiment) fn enter(experiment: &mut Experiment, state: State, re
     }
 }
 
+/// Writes a line for people down.
+pub(in crate::experiment) fn note(experiment: &mut Experiment, reason: &str, now: SystemTime) {
+    let (state, at) = (experiment.experiment_state, Some(Timestamp::from(now)));
+    experiment.transitions.push(Transition { state, at, reason: reason.to_owned() });
+}
+
 /// Writes down one more attempt at self healing.
 pub(in crate::experiment) fn attempt(experiment: &mut Experiment, remedies: &[Remedy], now: SystemTime) {
     experiment.self_healing_counter += 1;
     experiment.last_self_healing_time = Some(Timestamp::from(now));
     let words: Vec<_> = remedies.iter().map(|remedy| remedy.word()).collect();
     let what =
-        if words.is_empty() { "nothing can be done about it now".to_owned() } else { words.join(", ") };
-    let reason = format!("attempt {}: {what}", experiment.self_healing_counter);
-    let (state, at) = (State::SelfHealing.into(), experiment.last_self_healing_time);
-    experiment.transitions.push(Transition { state, at, reason });
+        if words.is_empty() { "wait, for it has no remedy of its own".to_owned() } else { words.join(", ") };
+    note(experiment, &format!("attempt {}: {what}", experiment.self_healing_counter), now);
+}
+
+/// When its present state began; notes within it do not count.
+pub(super) fn since(experiment: &Experiment) -> Option<SystemTime> {
+    let state = experiment.experiment_state;
+    let first = experiment.transitions.iter().rev().take_while(|it| it.state == state).last()?;
+    first.at.and_then(Timestamp::system_time)
 }
 
 /// Whether nothing more happens to an experiment in this state.

@@ -14,7 +14,7 @@ pub(in crate::experiment) enum Presence {
     Well,
     /// There, and not well.
     Unwell,
-    /// Nothing is known of it.
+    /// Its agent is away, or can not see it: nothing is known of it.
     Away,
     /// This life of it is over.
     Gone,
@@ -36,12 +36,14 @@ pub(in crate::experiment) enum Fault {
     Over,
     /// It did not take effect, or broke off; nothing of it is in force.
     Failed(Problem),
+    /// It must be over by now, and nobody saw how it ended.
+    Unseen(Problem),
 }
 
 impl Fault {
     /// Nothing of it is in force, or nothing more can be done about it.
-    pub(super) const fn is_over(&self) -> bool {
-        matches!(self, Self::None | Self::Over | Self::Failed(_) | Self::Stuck(_))
+    pub(in crate::experiment) const fn is_over(&self) -> bool {
+        matches!(self, Self::None | Self::Over | Self::Failed(_) | Self::Unseen(_) | Self::Stuck(_))
     }
 }
 
@@ -52,9 +54,13 @@ pub(in crate::experiment) struct Seen {
     pub(in crate::experiment) admin: Admin,
     pub(in crate::experiment) halted: bool,
     pub(in crate::experiment) target: Presence,
+    /// Since when nothing is known of the target.
+    pub(in crate::experiment) away_since: Option<SystemTime>,
     /// As many of its group are well as were when it began.
     pub(in crate::experiment) group_is_back: bool,
     pub(in crate::experiment) fault: Fault,
+    /// Since when nothing of the fault is in force any more.
+    pub(in crate::experiment) over_since: Option<SystemTime>,
     /// Nothing was tried in vain since the last tick.
     pub(in crate::experiment) fresh: bool,
     /// Why it is to end.
@@ -65,6 +71,15 @@ pub(in crate::experiment) struct Seen {
     pub(in crate::experiment) checked: Option<bool>,
     /// What came of its finalize step.
     pub(in crate::experiment) finalized: Option<Result<(), Problem>>,
+}
+
+impl Seen {
+    /// Why an experiment is to end before its time.
+    pub(in crate::experiment) fn cut(&self) -> Option<String> {
+        let by_state = (self.admin == Admin::Abort).then_some("the administrative state is ABORT");
+        let by_state = if self.halted { Some("the fleet was halted") } else { by_state };
+        self.abort.clone().or_else(|| by_state.map(str::to_owned))
+    }
 }
 
 /// What is to be done about a target.
@@ -108,6 +123,8 @@ pub(in crate::experiment) enum Next {
     Act(Effect),
     /// Another state, with one line for people.
     Become(State, String),
+    /// One line for people, in the state it is in.
+    Note(&'static str),
     /// It has failed.
     Fail(Problem),
     /// It will fail: its fault is reverted first.

@@ -52,8 +52,10 @@ fn seen(seconds: u64) -> Seen {
         admin: Admin::Started,
         halted: false,
         target: Presence::Well,
+        away_since: None,
         group_is_back: false,
         fault: Fault::InForce,
+        over_since: None,
         fresh: true,
         abort: None,
         refused: None,
@@ -101,7 +103,6 @@ fn nothing_is_ordered_on_a_target_that_is_not_well() {
     let starting = in_state(State::Starting, false);
     let next_of = |target| next(&starting, &method("delay"), &Seen { target, fault: Fault::None, ..seen(0) });
     assert_eq!(next_of(Presence::Well), Next::Act(Effect::Order));
-    assert_eq!(next_of(Presence::Away), Next::Wait(None));
     for target in [Presence::Unwell, Presence::Gone] {
         assert!(matches!(next_of(target), Next::Fail(problem) if problem.code == Code::DidNotStart));
     }
@@ -115,6 +116,7 @@ fn an_order_that_waits_for_agents_to_come_back_is_tried_again_and_any_other_refu
         next(&starting, &method("delay"), &seen)
     };
     assert_eq!(next_of(Code::Settling), Next::Act(Effect::Order));
+    assert_eq!(next_of(Code::AgentUnreachable), Next::Act(Effect::Order));
     assert_eq!(next_of(Code::TooFewSurvivors), Next::Fail(problem(Code::TooFewSurvivors)));
 }
 
@@ -189,6 +191,48 @@ fn a_scaled_down_group_is_well_when_it_is_as_large_as_it_was_with_or_without_the
 }
 
 #[test]
+fn who_is_away_is_waited_for_and_costs_no_attempt_at_healing() {
+    let away = |seconds, since| Seen {
+        target: Presence::Away,
+        away_since: Some(START + Duration::from_secs(since)),
+        fault: Fault::Unseen(problem(Code::NoAnswer)),
+        ..seen(seconds)
+    };
+    for state in [State::Starting, State::Started, State::SelfHealing] {
+        let mut one = in_state(state, false);
+        assert_eq!(next(&one, &method("delay"), &away(90, 90)), Next::Note(AWAY), "{state:?}");
+        note(&mut one, AWAY, START + Duration::from_secs(90));
+        // As long as the experiment may last: 100 s from when it was away.
+        assert_eq!(next(&one, &method("delay"), &away(189, 90)), wait(190), "{state:?}");
+        let Next::Doom(gave_up) = next(&one, &method("delay"), &away(190, 90)) else { panic!("{state:?}") };
+        assert_eq!(gave_up.code, Code::TargetAway);
+        let back = Seen { fault: Fault::Over, ..seen(120) };
+        assert_eq!(next(&one, &method("delay"), &back), Next::Note(BACK), "{state:?}");
+    }
+}
+
+#[test]
+fn notes_move_no_time() {
+    let mut started = in_state(State::Started, false);
+    note(&mut started, AWAY, START + Duration::from_secs(5));
+    note(&mut started, BACK, START + Duration::from_secs(8));
+    assert_eq!(next(&started, &method("delay"), &seen(9)), wait(10));
+}
+
+#[test]
+fn a_fault_that_broke_off_fails_unless_its_target_died() {
+    let started = in_state(State::Started, true);
+    let failed = |code| Seen { fault: Fault::Failed(problem(code)), ..seen(3) };
+    assert_eq!(
+        next(&started, &method("delay"), &failed(Code::BrokeOff)),
+        Next::Fail(problem(Code::BrokeOff))
+    );
+    assert_eq!(next(&started, &method("delay"), &failed(Code::TargetGone)), wait(10));
+    let unseen = Seen { fault: Fault::Unseen(problem(Code::NoAnswer)), ..seen(10) };
+    assert_eq!(becomes(&next(&started, &method("delay"), &unseen)), Some(State::Finalizing), "it is well");
+}
+
+#[test]
 fn a_pet_that_is_gone_fails() {
     let started = in_state(State::Started, false);
     let gone = Seen { target: Presence::Gone, fault: Fault::Over, ..seen(10) };
@@ -198,11 +242,26 @@ fn a_pet_that_is_gone_fails() {
 }
 
 #[test]
-fn what_is_not_healthy_in_time_is_healed_and_at_once_when_it_is_aborted() {
+fn what_is_not_healthy_some_time_after_its_fault_is_healed_and_at_once_when_it_is_aborted() {
     let started = in_state(State::Started, false);
     let ill = |seconds| Seen { target: Presence::Unwell, ..seen(seconds) };
     assert_eq!(next(&started, &method("delay"), &ill(99)), wait(100));
-    assert_eq!(becomes(&next(&started, &method("delay"), &ill(100))), Some(State::SelfHealing));
+    // The fault ends by itself about now.
+    assert_eq!(next(&started, &method("delay"), &ill(100)), wait(110));
+    let over = |seconds| {
+        let over_since = Some(START + Duration::from_secs(101));
+        Seen { fault: Fault::Over, over_since, ..ill(seconds) }
+    };
+    assert_eq!(next(&started, &method("delay"), &over(102)), wait(111));
+    let well = Seen { target: Presence::Well, ..over(102) };
+    assert_eq!(becomes(&next(&started, &method("delay"), &well)), Some(State::Finalizing));
+    let Next::Become(State::SelfHealing, reason) = next(&started, &method("delay"), &over(111)) else {
+        panic!("it is not well")
+    };
+    assert!(reason.contains("its fault is over"), "{reason}");
+    assert_eq!(becomes(&next(&started, &method("delay"), &ill(110))), Some(State::SelfHealing));
+    let long_ago = Seen { over_since: Some(START), ..over(100) };
+    assert_eq!(becomes(&next(&started, &method("delay"), &long_ago)), Some(State::SelfHealing));
     let aborted = Seen { admin: Admin::Abort, ..seen(1) };
     assert_eq!(becomes(&next(&started, &method("delay"), &aborted)), Some(State::SelfHealing));
     let stopped = Seen { abort: Some("stopped".to_owned()), ..seen(1) };
@@ -268,7 +327,9 @@ fn finalizing_waits_and_its_outcome_decides() {
     assert_eq!(next_of(5, Some(Err(problem(Code::ConnectionLost)))), Next::Act(Effect::Finalize));
     assert_eq!(becomes(&next_of(5, Some(Err(problem(Code::HealingFailed))))), Some(State::Failed));
     let away = Seen { fault: Fault::Over, target: Presence::Away, ..seen(5) };
-    assert!(matches!(next(&finalizing, &script(), &away), Next::Wait(_)), "its agent may come back");
+    let mut noted = finalizing.clone();
+    note(&mut noted, AWAY, START);
+    assert!(matches!(next(&noted, &script(), &away), Next::Wait(_)), "its agent may come back");
     let forgotten = 5 + REMEMBERED.as_secs() + 1;
     assert!(matches!(next_of(forgotten, None), Next::Fail(problem) if problem.code == Code::OutcomeUnknown));
     let other = Seen { fault: Fault::Over, ..seen(0) };
@@ -294,6 +355,7 @@ fn any_seen() -> impl Strategy<Value = Seen> {
         Fault::Over,
         Fault::Unknown(problem(Code::NoAnswer)),
         Fault::Failed(problem(Code::TargetGone)),
+        Fault::Unseen(problem(Code::NoAnswer)),
         Fault::Stuck(problem(Code::Stuck)),
     ]);
     let finalized = prop::sample::select(vec![None, Some(Ok(())), Some(Err(problem(Code::ConnectionLost)))]);
@@ -378,8 +440,10 @@ proptest! {
                     prop_assert!(!(seen.halted && remedies.contains(&Remedy::Recycle)));
                     attempt(&mut experiment, &remedies, now);
                 }
+                Next::Note(line) => note(&mut experiment, line, now),
                 Next::Wait(_) | Next::Act(_) => {}
             }
+            prop_assert!(experiment.transitions.len() <= LINES + 10);
             prop_assert!(experiment.self_healing_counter <= 2);
             if is_over(experiment.experiment_state()) && !is_over(from) {
                 prop_assert!(seen.fault.is_over(), "{:?} in force at the end", seen.fault);

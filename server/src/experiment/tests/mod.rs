@@ -1,6 +1,7 @@
 //! The driver over a world of its own, on a virtual clock: restarted at any moment, it goes on where it was.
 
 mod probe;
+mod verdict;
 mod world;
 
 use std::time::Duration;

@@ -64,6 +64,8 @@ struct State {
     /// A health check fails until so many steps of this word were carried out.
     sick_until: (String, usize),
     admin: Admin,
+    /// The agent of all targets is away.
+    away: bool,
 }
 
 struct Mark(Arc<AtomicUsize>);
@@ -121,6 +123,10 @@ impl World {
         self.experiments.lock().unwrap().clone().unwrap()
     }
 
+    pub(super) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
     pub(super) fn port(&self) -> Arc<dyn Port> {
         self.port.clone()
     }
@@ -133,6 +139,25 @@ impl World {
         self.port.state.lock().unwrap().admin = state;
         let changed = AdminStateChanged { state: state.into(), source: String::new() };
         self.port.bus.publish(event::Kind::AdminState(changed), "");
+    }
+
+    /// The agent of all targets leaves, or comes back.
+    pub(super) fn leave(&self, away: bool) {
+        self.port.state.lock().unwrap().away = away;
+    }
+
+    /// A target dies, and nothing comes instead of it.
+    pub(super) fn lose(&self, id: &str) {
+        self.port.state.lock().unwrap().targets.remove(id);
+    }
+
+    /// What the agent says of all faults.
+    pub(super) fn report(&self, change: impl Fn(&mut ActionStatus)) {
+        let mut state = self.port.state.lock().unwrap();
+        state.actions.values_mut().for_each(&change);
+        let told: Vec<_> = state.actions.values().cloned().collect();
+        drop(state);
+        told.into_iter().for_each(|status| self.port.tell(status));
     }
 
     pub(super) fn sick_until(&self, word: &str, count: usize) {
@@ -186,7 +211,9 @@ impl Port for Fake {
     }
 
     fn look(&self, target: &Target) -> Sight {
-        match self.state.lock().unwrap().targets.get(&target.id) {
+        let state = self.state.lock().unwrap();
+        match state.targets.get(&target.id) {
+            _ if state.away => Sight::Away,
             Some(now) if now.incarnation == target.incarnation => Sight::Here(now.clone()),
             _ => Sight::Gone,
         }
