@@ -107,6 +107,8 @@ codes! {
     SupervisorRefused = 61020, FailedPrecondition, 409;
     /// Nothing was heard of a target for too long: its agent is away, or can not see it.
     TargetAway = 61021, Unavailable, 503;
+    /// The script stops only at a limit of the target's own, and the target has none: it would take the host's.
+    NeedsOwn = 61025, FailedPrecondition, 409;
 
     /// The target's agent is not connected.
     AgentUnreachable = 62001, Unavailable, 503;

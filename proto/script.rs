@@ -3,6 +3,12 @@
 //! The header is the leading block of lines that begin with `#`. Of these, the ones that begin with an exact phrase
 //! (`# Description: `, …) are told apart; see [`Header`].
 
+mod guess;
+mod needs;
+
+pub use guess::{interpreter, is_of_the_shell};
+pub use needs::Own;
+
 use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use sha2::{Digest, Sha256};
@@ -15,9 +21,11 @@ const DEFAULT_TYPE: ExperimentType = ExperimentType::State;
 /// What a script's header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// `# Dependencies: a, b`, and the interpreter of the `#!` line: programs that must be there. Where that line is
-    /// absent, those that the script seems to call.
+    /// `# Dependencies: a, b`, and the interpreter of the `#!` line: programs that must be there.
     pub dependencies: Vec<String>,
+    /// Where there is no such line and a shell runs the script: programs that it seems to call. A guess, so that one
+    /// which is not there is a hint, and no reason to refuse the script.
+    pub guessed: Vec<String>,
     /// `# Description: …`. Empty: none.
     pub description: String,
     /// `# Health check: …` and `# Self healing: …`: both, or neither.
@@ -29,6 +37,10 @@ pub struct Header {
     /// `# Side: agent`: it runs in the agent's namespaces instead of the target's, for what can not be done from
     /// inside; its commands too.
     pub outside: bool,
+    /// `# Needs own: …`: what the target must have of its own. Without it the script would take the host's.
+    pub needs_own: BTreeSet<Own>,
+    /// `# Reach: host`: it harms more than its target, so that nobody draws it by chance unless it was named.
+    pub harms_host: bool,
     /// `# Minimum Duration: …`: seconds, before which nothing is concluded.
     pub minimum_duration: Option<Duration>,
     /// `# Maximum Duration: …`: seconds, after which it is healed.
@@ -68,16 +80,24 @@ impl Header {
                 return Err(one_of_two(wrong(number, "it has self healing and no health check")));
             }
         };
-        let mut dependencies = found.dependencies.unwrap_or_else(|| calls(&text));
-        dependencies.extend(interpreters(content));
+        let guessed = if found.dependencies.is_none() { guess::calls(content, &text) } else { Vec::new() };
+        let mut dependencies = found.dependencies.unwrap_or_default();
+        dependencies.extend(guess::interpreters(content));
         let mut seen = BTreeSet::new();
         dependencies.retain(|program| seen.insert(program.clone()));
+        let experiment_type = found.experiment_type.unwrap_or(DEFAULT_TYPE);
+        let mut needs_own = found.needs_own.unwrap_or_default();
+        // What cuts off the network of the host cuts off the agent too.
+        needs_own.extend((experiment_type == ExperimentType::Network).then_some(Own::Network));
         Ok(Self {
             dependencies,
+            guessed: guessed.into_iter().filter(|program| seen.insert(program.clone())).collect(),
             description: found.description.unwrap_or_default(),
             remedy,
             finalize: found.finalize,
-            experiment_type: found.experiment_type.unwrap_or(DEFAULT_TYPE),
+            experiment_type,
+            needs_own,
+            harms_host: found.harms_host.unwrap_or_default(),
             outside: found.outside.unwrap_or_default(),
             minimum_duration: found.minimum_duration,
             maximum_duration: found.maximum_duration,
@@ -106,6 +126,8 @@ struct Found {
     finalize: Option<String>,
     experiment_type: Option<ExperimentType>,
     outside: Option<bool>,
+    needs_own: Option<BTreeSet<Own>>,
+    harms_host: Option<bool>,
     minimum_duration: Option<Duration>,
     maximum_duration: Option<Duration>,
 }
@@ -127,6 +149,8 @@ impl Found {
             "Self healing" => once(&mut self.self_healing, key, (number, command(value)?)),
             "Finalize command" => once(&mut self.finalize, key, command(value)?),
             "Experiment type" => once(&mut self.experiment_type, key, experiment_type(&value)?),
+            "Needs own" => once(&mut self.needs_own, key, needs::read(&value)?),
+            "Reach" => once(&mut self.harms_host, key, reach(&value)?),
             "Side" => once(&mut self.outside, key, side(&value)?),
             "Minimum Duration" => once(&mut self.minimum_duration, key, seconds(&value)?),
             "Maximum Duration" => once(&mut self.maximum_duration, key, seconds(&value)?),
@@ -161,6 +185,14 @@ fn side(value: &str) -> Result<bool, String> {
     }
 }
 
+fn reach(value: &str) -> Result<bool, String> {
+    match value {
+        "host" => Ok(true),
+        "target" => Ok(false),
+        _ => Err(format!("{value:?} must be one of target, host")),
+    }
+}
+
 fn seconds(value: &str) -> Result<Duration, String> {
     match value.parse::<u32>() {
         Ok(seconds @ 1..) => Ok(Duration::from_secs(seconds.into())),
@@ -168,50 +200,11 @@ fn seconds(value: &str) -> Result<Duration, String> {
     }
 }
 
-/// Between commas, without what is neither letter nor digit at both ends.
+/// Between commas, without what no program's name begins or ends with.
 fn list(value: &str) -> Vec<String> {
-    let names = value.split(',').map(|name| name.trim_matches(|c: char| !c.is_alphanumeric()));
+    let is_around = |c: char| !c.is_alphanumeric() && !"_+".contains(c);
+    let names = value.split(',').map(|name| name.trim_matches(is_around));
     names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
-}
-
-/// What a shell has itself, so that no program is needed for it.
-const SHELL_WORDS: &str = "if then else elif fi case esac for while until do done in function time select \
-    break continue eval exec exit export readonly return set shift times trap unset alias bg cd command echo false \
-    fc fg getopts hash jobs kill local printf pwd read test true type ulimit umask unalias wait";
-
-/// Whether every shell has that itself.
-pub fn is_of_the_shell(word: &str) -> bool {
-    SHELL_WORDS.split_whitespace().any(|own| own == word)
-}
-
-/// The programs that a script without a list of dependencies seems to need: the first word of each line, where it
-/// can be the name of one.
-fn calls(text: &str) -> Vec<String> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-    let words = lines.filter_map(|line| line.split_whitespace().next());
-    let is_name = |word: &&str| {
-        word.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
-            && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-+./".contains(c))
-            && !is_of_the_shell(word)
-    };
-    let is_own = |word: &&str| text.lines().any(|line| line.trim_start().starts_with(&format!("{word}()")));
-    words.filter(is_name).filter(|word| !is_own(word)).map(str::to_owned).collect()
-}
-
-/// The interpreter, and the program that it looks for where it is env(1).
-fn interpreters(content: &[u8]) -> Vec<String> {
-    let Some((program, option)) = interpreter(content) else { return Vec::new() };
-    let sought =
-        option.filter(|_| program.ends_with("/env")).and_then(|option| option.split_whitespace().next());
-    [program].into_iter().chain(sought).map(str::to_owned).collect()
-}
-
-/// What a `#!` line names: the program, and its one argument if there is any (execve(2)).
-pub fn interpreter(content: &[u8]) -> Option<(&str, Option<&str>)> {
-    let line = content.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?.trim();
-    let (program, option) = line.split_once([' ', '\t']).map_or((line, None), |(a, b)| (a, Some(b.trim())));
-    program.starts_with('/').then_some((program, option))
 }
 
 /// SHA-256 of a content, hexadecimal.
@@ -231,12 +224,14 @@ mod tests {
 
     const WHOLE: &str = "#!/bin/sh -e
 # Description: Fills it:  to the brim
-# Dependencies: df, /fallocate/ , [tr]
+# Dependencies: df, /fallocate/ , [tr], g++
 # Health check: test ! -e /tmp/full
 # Self healing: rm -f /tmp/full; true
 # Finalize command: sync
 # Experiment type: Resource
 # Side: agent
+# Needs own: disk, memory limit
+# Reach: host
 # Minimum Duration: 5
 # Maximum Duration: 60
 # nothing in particular
@@ -248,7 +243,7 @@ mod tests {
     fn a_header_says_all_there_is_to_know() {
         let header = Header::parse("full.sh", WHOLE.as_bytes()).unwrap();
         let expected = Header {
-            dependencies: ["df", "fallocate", "tr", "/bin/sh"].map(str::to_owned).into(),
+            dependencies: ["df", "fallocate", "tr", "g++", "/bin/sh"].map(str::to_owned).into(),
             description: "Fills it:  to the brim".to_owned(),
             remedy: Some(Remedy {
                 health_check: "test ! -e /tmp/full".to_owned(),
@@ -257,6 +252,9 @@ mod tests {
             finalize: Some("sync".to_owned()),
             experiment_type: ExperimentType::Resource,
             outside: true,
+            guessed: Vec::new(),
+            needs_own: [Own::MemoryLimit, Own::Disk].into(),
+            harms_host: true,
             minimum_duration: Some(Duration::from_secs(5)),
             maximum_duration: Some(Duration::from_secs(60)),
         };
@@ -265,12 +263,24 @@ mod tests {
     }
 
     #[test]
-    fn without_a_header_it_is_for_cattle_and_its_first_words_are_its_needs() {
-        let text = "#!/bin/bash\n\nbomb() { bomb; }\nbomb\nx=1\nwhile :; do\n  nohup sleep 1\n  done\nif [ $x ]; then\n} \nsleep 2\n./own x\n";
-        let header = Header::parse("x.sh", text.as_bytes()).unwrap();
-        assert_eq!(header.dependencies, ["nohup", "sleep", "/bin/bash"]);
-        assert!(header.is_cattle_only());
+    fn without_a_header_it_is_for_cattle_and_needs_its_interpreter_only() {
+        let header = Header::parse("x.sh", b"#!/bin/bash\nnohup sleep 1\n").unwrap();
+        assert_eq!(header.dependencies, ["/bin/bash"]);
+        assert_eq!(header.guessed, ["nohup"]);
+        assert!(header.is_cattle_only() && header.needs_own.is_empty() && !header.harms_host);
         assert_eq!((header.experiment_type, header.minimum_duration), (ExperimentType::State, None));
+    }
+
+    #[test]
+    fn with_a_list_of_dependencies_nothing_is_guessed() {
+        let header = Header::parse("x.sh", b"#!/bin/sh\n# Dependencies: ip\nnohup sleep 1\n").unwrap();
+        assert_eq!((header.dependencies, header.guessed), (vec!["ip".into(), "/bin/sh".into()], vec![]));
+    }
+
+    #[test]
+    fn a_script_of_the_network_needs_a_network_of_its_own() {
+        let header = Header::parse("x.sh", b"#!/bin/sh\n# Experiment type: Network\n").unwrap();
+        assert_eq!(header.needs_own, [Own::Network].into());
     }
 
     #[test]
@@ -280,6 +290,8 @@ mod tests {
             ("#!/bin/sh\n#\n# Self healing: true\n", 3, "no health check"),
             ("# Experiment type: Chaos\n", 1, "none of State"),
             ("# Side: mine\n", 1, "neither"),
+            ("# Reach: galaxy\n", 1, "one of target, host"),
+            ("# Needs own: disk, car\n", 1, "\"car\" must be one of memory limit"),
             ("# Minimum Duration: 1m\n", 1, "seconds"),
             ("# Maximum Duration: 0\n", 1, "seconds"),
             ("# Finalize command: a\n# Finalize command: b\n", 2, "already"),
@@ -294,25 +306,10 @@ mod tests {
     }
 
     #[test]
-    fn what_env_looks_for_is_needed_too() {
-        let header = Header::parse("x.py", b"#!/usr/bin/env python3\n# Dependencies: ip\n").unwrap();
-        assert_eq!(header.dependencies, ["ip", "/usr/bin/env", "python3"]);
-    }
-
-    #[test]
     fn only_exact_phrases_count() {
         let text = "#!/bin/sh\n#Health check: true\n# health check: true\n#  Self healing: true\n## Description: x\n";
         let header = Header::parse("x.sh", text.as_bytes()).unwrap();
         assert_eq!((header.remedy, header.description), (None, String::new()));
-    }
-
-    #[test]
-    fn the_first_line_names_the_interpreter() {
-        assert_eq!(interpreter(b"#!/bin/sh\nexit 0\n"), Some(("/bin/sh", None)));
-        assert_eq!(interpreter(b"#! /usr/bin/env  python3 \nx"), Some(("/usr/bin/env", Some("python3"))));
-        for none in [&b"#!sh\n"[..], b"echo hello\n", b"", b"#!/bin/\xff\n"] {
-            assert_eq!(interpreter(none), None);
-        }
     }
 
     #[test]

@@ -202,7 +202,7 @@ impl Config {
             latch: Some(latch.into()),
             scripts_dir: self.scripts_dir.clone(),
             halt_on_exit: self.halt_on_exit,
-            experiments: self.experiments.settings(self.min_survivors),
+            experiments: self.experiments.settings(self.min_survivors, &self.schedule.automated_methods),
             webhooks: self.webhooks.clone(),
             schedule: self.schedule.settings(
                 self.experiments.experiment_tick,

@@ -12,8 +12,8 @@ use std::{
 use bytes::Bytes;
 use chaos_kitty::{
     Code, Problem,
-    script::Header,
-    v1::{self, ScriptResult, action_result, evidence::Phase, experiment_type::Name as ExperimentType},
+    script::{Header, Own},
+    v1::{self, ScriptResult, action_result, evidence::Phase},
 };
 use chaos_kitty_guard::{CgroupVersion, Process, Undo, clock::boot_time, hooks, message::Reverted};
 use futures_util::future::FutureExt;
@@ -27,7 +27,7 @@ use super::{
     watch::{OFTEN, Watch},
 };
 use crate::{
-    host::{cgroup::Cgroup, process::ended},
+    host::{cgroup::Cgroup, own, process::ended},
     platform::Subject,
     stress::{
         command,
@@ -116,8 +116,10 @@ impl Script {
         };
         let place = Place::of(self.target, self.header.outside).map_err(gone)?;
         let name = &self.order.name;
-        if self.header.experiment_type == ExperimentType::Network && !place.is_apart("net") {
-            return Err(of_the_network(name));
+        for own in &self.header.needs_own {
+            if !own::has(self.target, *own).map_err(gone)? {
+                return Err(would_take_the_hosts(name, *own));
+            }
         }
         let inside =
             self.target.filter(|_| !self.header.outside).map_or(std::process::id(), |target| target.pid);
@@ -135,7 +137,9 @@ impl Script {
         let folder = parent.folder.join(format!("kitty-script-{pid}-{start_time}"));
         self.cgroup = Cgroup { folder, version };
         self.runner = Some(runner);
-        let before = vec![evidence(Phase::Before, "cgroup", self.cgroup.folder.display())];
+        let mut before = vec![evidence(Phase::Before, "cgroup", self.cgroup.folder.display())];
+        let guessed = needs::missing(inside, &self.header.guessed).map_err(gone)?;
+        before.extend(perhaps_missing(&guessed));
         Ok(Prepared { undos: self.undos(&place)?, evidence: before, ..Prepared::default() })
     }
 
@@ -320,14 +324,44 @@ fn last_words(output: &str) -> String {
 /// What is needed and not there.
 fn lacks(name: &str, missing: &[String]) -> Problem {
     let what = format!("{name} needs what its target does not have: {}", missing.join(", "));
-    Problem::new(Code::MissingDependency, what).hint("install it there, or choose another script")
+    Problem::new(Code::MissingDependency, what)
+        .hint("install it there, or correct the script's line \"# Dependencies: …\" and its first line")
 }
 
-/// A script that would cut off the agent too.
-fn of_the_network(name: &str) -> Problem {
-    let what = format!("{name} is of kind NETWORK, and its target shares the network namespace of the agent");
-    Problem::new(Code::Unsupported, what)
-        .hint("choose a target with a network of its own, such as a container")
+/// What was not found of what the script seems to call. It may be none of its needs: that is for a person to judge.
+fn perhaps_missing(guessed: &[String]) -> Option<v1::Evidence> {
+    let list = guessed.join(", ");
+    let what = format!("{list} (guessed: say what it needs with a line like \"# Dependencies: {list}\")");
+    (!guessed.is_empty()).then(|| evidence(Phase::Before, "perhaps missing", what))
+}
+
+/// A script that ends at nothing but what the target has of its own.
+fn would_take_the_hosts(name: &str, own: Own) -> Problem {
+    match own {
+        Own::Network => {
+            let what = format!(
+                "{name} is of kind NETWORK, and its target shares the network namespace of the agent"
+            );
+            Problem::new(Code::Unsupported, what)
+                .hint("choose a target with a network of its own, such as a container")
+        }
+        Own::Mounts => {
+            let what = format!("{name} has no effect here: its target shares its mounts with others");
+            Problem::new(Code::Unsupported, what)
+                .hint("choose a target with mounts of its own, such as a container")
+        }
+        Own::MemoryLimit | Own::ProcessLimit | Own::Disk => {
+            let what = format!(
+                "{name} takes all there is, and its target has no {} of its own: it would take the host's",
+                own.word()
+            );
+            Problem::new(Code::NeedsOwn, what).hint(match own {
+                Own::MemoryLimit => "give the target a limit below the host's memory (memory.max, MemoryMax=, --memory), or choose one that has it",
+                Own::ProcessLimit => "give the target a limit (pids.max, TasksMax=, --pids-limit), or choose one that has it",
+                _ => "choose a target whose /var/tmp is a file system of its own, such as a tmpfs with a size",
+            })
+        }
+    }
 }
 
 /// Neither a command puts it back, nor does anybody recreate what it spoils.

@@ -140,6 +140,28 @@ pub fn memory_headroom(memberships: &[Membership]) -> Option<(u64, PathBuf)> {
     rooms.min_by_key(|(room, _)| *room)
 }
 
+/// The tightest limit on the memory of a process by its cgroup and all above, in bytes. `None`: no limit.
+pub fn memory_limit(memberships: &[Membership]) -> Option<u64> {
+    tightest("memory", ("memory.limit_in_bytes", "memory.max"), memberships)
+}
+
+/// The tightest limit on how many processes and threads there may be in a process's cgroup and all above.
+pub fn process_limit(memberships: &[Membership]) -> Option<u64> {
+    tightest("pids", ("pids.max", "pids.max"), memberships)
+}
+
+/// By a file of version 1 or of version 2.
+fn tightest(controller: &str, files: (&str, &str), memberships: &[Membership]) -> Option<u64> {
+    let limits = with(controller, memberships).flat_map(|membership| {
+        let file = match membership.version {
+            CgroupVersion::V1 => files.0,
+            CgroupVersion::V2 => files.1,
+        };
+        membership.upwards().filter_map(move |folder| number(folder, file))
+    });
+    limits.map(|limit| limit as u64).min()
+}
+
 /// How many processes the out-of-memory killer has ended in a process's cgroup. 0 where nobody counts.
 pub fn oom_kills(memberships: &[Membership]) -> u64 {
     let counts = with("memory", memberships).filter_map(|membership| {
@@ -238,8 +260,21 @@ mod tests {
     }
 
     #[test]
+    fn the_limit_of_what_it_is_part_of_is_its_own_too() {
+        let (_root, memberships) = hierarchy(&[
+            ("a/memory.max", "1000"),
+            ("a/b/memory.max", "max"),
+            ("pids.max", "max"),
+            ("a/pids.max", "70"),
+            ("a/b/pids.max", "80"),
+        ]);
+        assert_eq!((memory_limit(&memberships), process_limit(&memberships)), (Some(1000), Some(70)));
+    }
+
+    #[test]
     fn without_a_limit_there_is_none() {
         let (_root, memberships) = hierarchy(&[("a/b/memory.max", "max"), ("a/b/memory.current", "1")]);
         assert_eq!((cpu_quota(&memberships), memory_headroom(&memberships)), (None, None));
+        assert_eq!((memory_limit(&memberships), process_limit(&memberships)), (None, None));
     }
 }

@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod container;
 pub(crate) mod heap;
 pub mod membership;
+pub mod own;
 pub mod process;
 pub mod rights;
 

@@ -32,6 +32,11 @@ impl Listed {
         Target::decode(&*self.target).unwrap_or_default()
     }
 
+    /// Its main process.
+    pub const fn main(&self) -> Option<Process> {
+        self.main
+    }
+
     /// Bytes that the server is told of it.
     pub const fn size(&self) -> usize {
         self.target.len()

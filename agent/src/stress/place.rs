@@ -77,11 +77,6 @@ impl Place {
         Ok(Self { target, boot: boot_id(), apart, outside })
     }
 
-    /// Whether the target has a namespace of that kind of its own.
-    pub(crate) fn is_apart(&self, namespace: &str) -> bool {
-        self.apart.contains_key(namespace)
-    }
-
     /// The target, as long as it lives.
     pub(crate) fn live(&self) -> Option<Process> {
         self.target.filter(|target| self.boot == boot_id() && !target.has_ended())
@@ -197,7 +192,6 @@ mod tests {
         let here = Process::now(std::process::id());
         for place in [Place::of(None, false).unwrap(), Place::of(here, true).unwrap()] {
             assert_eq!(Place::parse(&place.text().unwrap()).unwrap(), place);
-            assert!(!place.is_apart("net"));
         }
     }
 

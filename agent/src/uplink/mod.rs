@@ -27,7 +27,11 @@ use chaos_kitty::{Code, backoff::Backoff, client::TlsFiles, endpoint::Endpoint};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{executor::Executor, platform::Roster, state::Seen};
+use crate::{
+    executor::Executor,
+    platform::{Roster, offer::Offer},
+    state::Seen,
+};
 pub(crate) use presence::Presence;
 use relay::Relay;
 pub(crate) use reports::Reports;
@@ -47,6 +51,8 @@ pub(crate) struct Uplink {
     pub(crate) presence: Presence,
     pub(crate) executor: Executor,
     pub(crate) rosters: watch::Receiver<Roster>,
+    /// What the server is told that can be done to them.
+    pub(crate) offer: Arc<Offer>,
     pub(crate) reports: Arc<Reports>,
     pub(crate) relay: Arc<Relay>,
     /// What was seen of the server; changes are kept by the state folder.

@@ -1,4 +1,4 @@
-//! The roster on its way up: a full list after the Hello, then only what changed. Pure.
+//! The roster on its way up: a full list after the Hello, then only what changed.
 
 use std::{collections::BTreeSet, iter::Peekable, mem, sync::Arc, vec};
 
@@ -7,26 +7,26 @@ use chaos_kitty::{
     v1::{PlatformProblem, TargetsChanged},
 };
 
-use crate::platform::{Roster, listed::Listed};
+use crate::platform::{Roster, listed::Listed, offer::Offer};
 
 /// Bytes of targets in one message. The transport keeps a buffer as large as its largest message on both sides, for as long
 /// as the stream lasts; and one long label must not push a message over what gRPC lets pass.
 const CHUNK_BYTES: usize = 16 << 10;
 
 /// Everything, for a server that knows nothing yet.
-pub(crate) fn full(roster: &Roster) -> Messages {
-    Messages { full: true, ..Messages::new(roster.all().cloned().collect(), Vec::new(), roster) }
+pub(crate) fn full(roster: &Roster, offer: &Arc<Offer>) -> Messages {
+    Messages { full: true, ..Messages::new(roster.all().cloned().collect(), Vec::new(), roster, offer) }
 }
 
 /// What leads from `old` to `new`. None when neither targets nor problems changed.
-pub(crate) fn diff(old: &Roster, new: &Roster) -> Messages {
+pub(crate) fn diff(old: &Roster, new: &Roster, offer: &Arc<Offer>) -> Messages {
     let is_new = |listed: &&Arc<Listed>| old.get(listed.id()).is_none_or(|before| !before.is_told_as(listed));
     let upserted: Vec<_> = new.all().filter(is_new).cloned().collect();
     let gone = old.all().map(|listed| listed.id()).filter(|id| new.get(id).is_none());
     let removed: Vec<_> = gone.cloned().collect();
     let is_told = old.problems == new.problems && old.blind == new.blind;
     let is_none = upserted.is_empty() && removed.is_empty() && is_told;
-    Messages { over: is_none, ..Messages::new(upserted, removed, new) }
+    Messages { over: is_none, ..Messages::new(upserted, removed, new, offer) }
 }
 
 /// Why platforms can not see their targets.
@@ -50,6 +50,7 @@ pub(crate) struct Messages {
     upserted: Peekable<vec::IntoIter<Arc<Listed>>>,
     removed: Peekable<vec::IntoIter<Arc<str>>>,
     problems: Vec<PlatformProblem>,
+    offer: Arc<Offer>,
     /// The next one begins a full list.
     full: bool,
     /// There is no next one.
@@ -57,9 +58,10 @@ pub(crate) struct Messages {
 }
 
 impl Messages {
-    fn new(upserted: Vec<Arc<Listed>>, removed: Vec<Arc<str>>, roster: &Roster) -> Self {
+    fn new(upserted: Vec<Arc<Listed>>, removed: Vec<Arc<str>>, roster: &Roster, offer: &Arc<Offer>) -> Self {
         let (upserted, removed) = (upserted.into_iter().peekable(), removed.into_iter().peekable());
-        Self { upserted, removed, problems: problems(roster), full: false, over: false }
+        let (problems, offer) = (problems(roster), offer.clone());
+        Self { upserted, removed, problems, offer, full: false, over: false }
     }
 }
 
@@ -72,7 +74,8 @@ impl Iterator for Messages {
         }
         let mut room = Room { entries: limits::TARGETS_PER_MESSAGE, bytes: CHUNK_BYTES };
         let removed = room.take(&mut self.removed, |id| id.len(), |id| String::from(&*id));
-        let upserted = room.take(&mut self.upserted, |listed| listed.size(), |listed| listed.target());
+        let told = |listed: Arc<Listed>| self.offer.told(&listed);
+        let upserted = room.take(&mut self.upserted, |listed| listed.size(), told);
         self.over = self.upserted.peek().is_none() && self.removed.peek().is_none();
         let (problems, full, complete) = (self.problems.clone(), mem::take(&mut self.full), self.over);
         Some(TargetsChanged { full, upserted, removed, complete, problems })
@@ -159,11 +162,12 @@ mod tests {
         fn the_full_list_and_then_the_differences_keep_the_server_up_to_date(
             rosters in prop::collection::vec(rosters(), 1..6),
         ) {
+            let offer = Arc::<Offer>::default();
             let mut server = Known::from([("stale".to_owned(), Target::default())]);
-            apply(&mut server, full(&rosters[0]));
+            apply(&mut server, full(&rosters[0], &offer));
             prop_assert_eq!(&server, &known(&rosters[0]));
             for pair in rosters.windows(2) {
-                let messages: Vec<_> = diff(&pair[0], &pair[1]).collect();
+                let messages: Vec<_> = diff(&pair[0], &pair[1], &offer).collect();
                 prop_assert_eq!(messages.is_empty(), pair[0] == pair[1]);
                 apply(&mut server, messages);
                 prop_assert_eq!(&server, &known(&pair[1]));
@@ -179,10 +183,10 @@ mod tests {
             labels: [("k".to_owned(), label.clone())].into(),
             ..Target::default()
         }));
-        let messages: Vec<_> = full(&many).collect();
+        let messages: Vec<_> = full(&many, &Arc::default()).collect();
         assert_well_formed(&messages);
         assert!(messages.len() >= 7 && messages[0].full && !messages[1].full);
-        let gone: Vec<_> = diff(&many, &Roster::default()).collect();
+        let gone: Vec<_> = diff(&many, &Roster::default(), &Arc::default()).collect();
         assert_well_formed(&gone);
         let bytes: usize = many.all().map(|listed| listed.id().len()).sum();
         assert_eq!(gone.len(), bytes.div_ceil(CHUNK_BYTES));
@@ -191,16 +195,16 @@ mod tests {
     #[test]
     fn an_empty_roster_is_said_too_and_so_is_a_change_of_problems_alone() {
         let none = Roster::default();
-        assert_well_formed(&full(&none).collect::<Vec<_>>());
+        assert_well_formed(&full(&none, &Arc::default()).collect::<Vec<_>>());
         let blind =
             Roster { problems: [("ProcessPlatform", "no /proc".to_owned())].into(), ..Roster::default() };
-        let messages: Vec<_> = diff(&none, &blind).collect();
+        let messages: Vec<_> = diff(&none, &blind, &Arc::default()).collect();
         assert_well_formed(&messages);
         assert_eq!(messages[0].problems[0].message, "no /proc");
         assert!(!messages[0].problems[0].blind);
         let starting = Roster { blind: ["ProcessPlatform"].into(), ..Roster::default() };
-        let messages: Vec<_> = diff(&none, &starting).collect();
+        let messages: Vec<_> = diff(&none, &starting, &Arc::default()).collect();
         assert!(messages[0].problems[0].blind && !messages[0].problems[0].message.is_empty());
-        assert_eq!(diff(&starting, &none).count(), 1);
+        assert_eq!(diff(&starting, &none, &Arc::default()).count(), 1);
     }
 }

@@ -107,7 +107,7 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
         out,
         lease: renewed,
         seen: &uplink.seen,
-        chunks: roster::full(&roster),
+        chunks: roster::full(&roster, &uplink.offer),
         roster,
         told: false,
         reported,
@@ -213,7 +213,7 @@ impl Session<'_> {
                 () = self.uplink.reports.news(), if waiting.is_none() => self.moved = Instant::now(),
                 Ok(()) = rosters.changed(), if waiting.is_none() => {
                     let roster = rosters.borrow_and_update().clone();
-                    self.chunks = roster::diff(&self.roster, &roster);
+                    self.chunks = roster::diff(&self.roster, &roster, &self.uplink.offer);
                     self.roster = roster;
                     self.moved = Instant::now();
                 }

@@ -20,7 +20,6 @@ use chaos_kitty_guard::Process;
 use crate::{
     cgroup::Cgroup,
     driver::{self, Held, Target, action, eventually, start},
-    script::failure,
 };
 
 fn content(name: &str) -> String {
@@ -162,17 +161,25 @@ async fn fork_bomb_uses_up_the_targets_processes_and_stays_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fork_bomb_goes_off_only_where_something_limits_the_targets_processes() {
-    // Whatever limits there are: it can not see any.
-    let (_target, subject) = apart(&["--mount"], "mount -t tmpfs none /sys/fs/cgroup");
-    fails("forkBomb.sh", &subject, "not here: nothing limits").await;
-}
-
-/// It exits with 1 and says why, as soon as it has looked around.
-async fn fails(name: &str, subject: &Subject, said: &str) {
-    let failed = failure(&included(name), subject).await;
-    assert_eq!(failed.code, Code::ScriptFailed);
-    assert!(failed.message.contains("exited with 1") && failed.message.contains(said), "{failed}");
+async fn what_would_take_the_hosts_is_refused_before_anything_runs() {
+    let target = Target::sleeper();
+    let refused = [
+        ("fillDisk.sh", target.subject(), "disk"),
+        ("fillDisk.sh", driver::host(), "disk"),
+        ("forkBomb.sh", driver::host(), "process limit"),
+        ("memoryConsumer.sh", driver::host(), "memory limit"),
+    ];
+    for (name, subject, what) in refused {
+        let problem = start(&included(name), &subject).await.err().unwrap();
+        assert_eq!(problem.code, Code::NeedsOwn, "{problem}");
+        assert!(problem.message.contains(&format!("has no {what} of its own")), "{problem}");
+    }
+    let own = "#!/bin/sh\n# Needs own: disk\ntouch /var/tmp/kitty-own-was-here\n";
+    let subject =
+        Subject { target: v1::Target { cattle: true, ..target.subject().target }, ..target.subject() };
+    let action = action(Kind::Script(driver::script(own, &[])), Duration::from_secs(5));
+    assert_eq!(start(&action, &subject).await.err().unwrap().code, Code::NeedsOwn, "a user's own script");
+    assert!(!PathBuf::from("/var/tmp/kitty-own-was-here").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,7 +270,8 @@ async fn starve_random_number_generator_says_where_it_has_no_effect() {
     let target = Target::sleeper();
     let (_shared, shared) = apart(&["--mount", "--propagation", "shared"], "true");
     for subject in [target.subject(), shared] {
-        fails("starveRandomNumberGenerator.sh", &subject, "no effect here: ").await;
+        let refused = start(&included("starveRandomNumberGenerator.sh"), &subject).await.err().unwrap();
+        assert!(refused.code == Code::Unsupported && refused.message.contains("no effect here"), "{refused}");
     }
 }
 
@@ -298,4 +306,23 @@ async fn terminate_process_asks_first() {
     assert!(target.process().has_ended());
     let done = figures(held.revert().await);
     assert_eq!((done.exit_code, done.output.as_str()), (Some(0), ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guess_refuses_nothing_and_is_named_in_the_evidence() {
+    let target = Target::sleeper();
+    let subject =
+        Subject { target: v1::Target { cattle: true, ..target.subject().target }, ..target.subject() };
+    let run = |text: &str| action(Kind::Script(driver::script(text, &[])), Duration::from_secs(30));
+    let guessed = |held: &Held| held.evidence.iter().find(|seen| seen.what == "perhaps missing").cloned();
+    // Its first words are programs in no language.
+    let other = start(&run("#!/bin/cat\n# Description: no shell\nimport time\n"), &subject).await.unwrap();
+    assert_eq!(guessed(&other), None);
+    other.revert().await;
+    let shell = start(&run("#!/bin/sh\nkitty-no-such >/dev/null 2>&1\nsleep 5\n"), &subject).await.unwrap();
+    let seen = guessed(&shell).unwrap();
+    assert!(seen.value.contains("\"# Dependencies: kitty-no-such\""), "{seen:?}");
+    shell.revert().await;
+    let named = run("#!/bin/sh\n# Dependencies: kitty-no-such\n");
+    assert_eq!(start(&named, &subject).await.err().unwrap().code, Code::MissingDependency);
 }

@@ -203,7 +203,8 @@ fn herd(cattle_only: bool) -> Cell {
 
 impl Row for ExperimentMethod {
     const PLURAL: &'static str = "experiment methods";
-    const HEAD: &'static [&'static str] = &["NAME", "TYPE", "FOR", "PLATFORMS", "AT MOST", "DESCRIPTION"];
+    const HEAD: &'static [&'static str] =
+        &["NAME", "TYPE", "FOR", "PLATFORMS", "AT MOST", "DRAWN", "DESCRIPTION"];
 
     fn cells(&self, _now: SystemTime) -> Vec<Cell> {
         let short = |platform: &String| platform.strip_suffix("Platform").unwrap_or(platform).to_lowercase();
@@ -215,6 +216,7 @@ impl Row for ExperimentMethod {
             herd(self.cattle_only),
             platforms.join(" ").into(),
             longest.map(text::asked).unwrap_or_default().into(),
+            if self.automated { "yes" } else { "by name only" }.into(),
             Cell::from(&self.description),
         ]
     }

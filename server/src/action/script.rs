@@ -11,8 +11,8 @@ use std::{
 use bytes::Bytes;
 use chaos_kitty::{
     Code, Problem, limits,
-    script::{Header, hash, interpreter},
-    v1::{self, Target, experiment_type::Name as ExperimentType},
+    script::{Header, Own, hash, interpreter},
+    v1::{self, Target},
 };
 
 use crate::fleet::ScriptContents;
@@ -75,9 +75,11 @@ impl Script {
             .hint("choose cattle, or a script with a health check and self healing"))
     }
 
-    /// Of kind NETWORK.
-    pub fn is_of_the_network(&self) -> bool {
-        self.header.experiment_type == ExperimentType::Network
+    /// Whether it can work there, by what the target's agent told of it; what the agent did not tell counts as there.
+    pub fn works_on(&self, target: &Target, missing: &[String]) -> bool {
+        let has = |own: &Own| target.own.as_ref().is_none_or(|has| has_own(has, *own));
+        self.header.needs_own.iter().all(has)
+            && !self.header.dependencies.iter().any(|one| missing.contains(one))
     }
 
     /// As it is shown. Without its content.
@@ -96,7 +98,19 @@ impl Script {
             hash: self.hash.clone(),
             included: self.included,
             content: String::new(),
+            harms_host: header.harms_host,
+            needs_own: header.needs_own.iter().map(|own| own.word().to_owned()).collect(),
         }
+    }
+}
+
+const fn has_own(has: &v1::target::Own, own: Own) -> bool {
+    match own {
+        Own::MemoryLimit => has.memory_limit,
+        Own::ProcessLimit => has.process_limit,
+        Own::Disk => has.disk,
+        Own::Network => has.network,
+        Own::Mounts => has.mounts,
     }
 }
 
@@ -258,6 +272,27 @@ mod tests {
         assert_eq!(Scripts::load(Some(folder.path())).unwrap_err().code, Code::ScriptHeader);
         let nowhere = Scripts::load(Some(&folder.path().join("nowhere"))).unwrap_err();
         assert!(nowhere.code == Code::ScriptUnreadable && nowhere.message.contains("nowhere"), "{nowhere}");
+    }
+
+    #[test]
+    fn what_may_take_the_hosts_is_marked_and_works_where_the_target_has_its_own() {
+        let scripts = Scripts::load(None).unwrap();
+        let marked =
+            scripts.all().filter(|script| script.header.harms_host).map(|script| script.name.as_str());
+        assert_eq!(
+            marked.collect::<Vec<_>>(),
+            ["burnIO.sh", "fillDisk.sh", "forkBomb.sh", "memoryConsumer.sh"]
+        );
+        let works = |name: &str, target: &Target| scripts.get(name).unwrap().works_on(target, &[]);
+        let plain = Target { own: Some(v1::target::Own::default()), ..Target::default() };
+        let own = v1::target::Own { network: true, memory_limit: true, ..Default::default() };
+        let contained = Target { own: Some(own), ..Target::default() };
+        for name in ["memoryConsumer.sh", "dnsBlock.sh"] {
+            assert!(works(name, &contained) && !works(name, &plain), "{name}");
+            assert!(works(name, &Target::default()), "an agent of the version before does not say");
+        }
+        assert!(!works("fillDisk.sh", &contained) && works("burnIO.sh", &plain));
+        assert!(!scripts.get("dnsBlock.sh").unwrap().works_on(&contained, &["ip".to_owned()]));
     }
 
     #[test]

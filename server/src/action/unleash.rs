@@ -138,6 +138,10 @@ impl Actions {
         if able.is_empty() {
             self.can_take(first, action)?;
         }
+        // Where it works on none, as far as their agents told, one of them says why.
+        let (works, others): (Vec<_>, Vec<_>) =
+            able.into_iter().partition(|target| self.works_on(target, action));
+        let able = if works.is_empty() { others } else { works };
         self.draw(&able, amount, seed.unwrap_or_else(rand::random))
     }
 
@@ -147,6 +151,17 @@ impl Actions {
         match &action.kind {
             Some(Kind::Script(run)) => self.scripts.get(&run.name)?.suits(target),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether a script finds on the target what it needs, as far as that is known.
+    fn works_on(&self, target: &Target, action: &Action) -> bool {
+        match &action.kind {
+            Some(Kind::Script(run)) => self
+                .scripts
+                .get(&run.name)
+                .is_ok_and(|script| script.works_on(target, &self.missing.on(target))),
+            _ => true,
         }
     }
 
@@ -278,6 +293,10 @@ fn can_take(target: &Target, action: &Action) -> Result<(), Problem> {
     let name = action.kind.as_ref().map_or(Name::Unspecified, Kind::name);
     if target.actions.contains(&i32::from(name)) {
         return Ok(());
+    }
+    let withheld = target.withheld.iter().find(|withheld| withheld.action() == name);
+    if let Some(problem) = withheld.and_then(|withheld| withheld.problem.clone()) {
+        return Err(problem.into());
     }
     let can: Vec<_> = target.actions().map(Name::word).collect();
     let asked = name.word();

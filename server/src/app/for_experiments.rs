@@ -119,6 +119,10 @@ impl Port for ForExperiments {
         Box::pin(async move { fleet.step(&target, step_id, kind, timeout).await })
     }
 
+    fn known_missing(&self, target: &Target) -> Vec<String> {
+        self.actions.known_missing(target)
+    }
+
     fn scripts(&self) -> Vec<Arc<Script>> {
         self.actions.scripts().all().cloned().collect()
     }

@@ -38,7 +38,7 @@ impl Port for ForSchedule {
     }
 
     fn methods(&self, target: &Target) -> Vec<ExperimentMethod> {
-        self.experiments.methods_for(target)
+        self.experiments.drawn_for(target)
     }
 
     fn activity(&self) -> Activity {

@@ -44,8 +44,8 @@ pub struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
-    /// What experiments need; of each group so many are left alone.
-    pub(super) fn settings(&self, min_survivors: usize) -> Settings {
+    /// What experiments need; of each group so many are left alone, and these methods may be drawn.
+    pub(super) fn settings(&self, min_survivors: usize, automated: &[String]) -> Settings {
         Settings {
             tick: self.experiment_tick,
             minimum: self.experiment_minimum,
@@ -58,6 +58,7 @@ impl ExperimentArgs {
             history: self.history_kept,
             min_survivors,
             concurrent_suites: self.concurrent_suites,
+            automated: automated.iter().cloned().collect(),
         }
     }
 }

@@ -29,6 +29,9 @@ pub struct ScheduleArgs {
     /// From the end of the last experiment to the next automatic one, until a call says otherwise
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "15m")]
     pub automated_backoff: Duration,
+    /// Methods that may be drawn by chance, repeatable: their names; tame: all that harm no more than their target; all
+    #[arg(long, value_name = "METHOD", value_delimiter = ',', default_value = "tame")]
+    pub automated_methods: Vec<String>,
     /// Whose clocks the working hours are of, e.g. Europe/Prague
     #[arg(long, value_name = "ZONE", value_parser = zone, default_value = "UTC")]
     pub time_zone: TimeZone,
@@ -131,6 +134,7 @@ impl ScheduleArgs {
             automated_mean: read("mean", table.mean, mean, &self.automated_mean)?,
             automated_probability: read("probability", given, probability, &self.automated_probability)?,
             automated_backoff: self.automated_backoff,
+            automated_methods: self.automated_methods.clone(),
             time_zone: read("time-zone", table.time_zone, zone, &self.time_zone)?,
             working_hours: read("working-hours", table.working_hours, str::parse, &self.working_hours)?,
             holidays: read("holidays", table.holidays, str::parse, &self.holidays)?,

@@ -1,5 +1,6 @@
 //! Methods: what is done to a target, how it is seen to be well again, and how it is put back.
 
+mod automated;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -10,13 +11,15 @@ use chaos_kitty::{
     Problem,
     v1::{
         Action, ExperimentMethod, MethodParameters, RunScript, Target, TriggerGc, action::Kind,
-        experiment_type::Name as Type, method_parameters::Kind as Parameters,
+        action_kind::Name, experiment_type::Name as Type, method_parameters::Kind as Parameters,
     },
 };
 
 use super::Settings;
 use crate::{action::Script, fleet::PLATFORMS};
 use table::BUILT_IN;
+
+pub use automated::Automated;
 
 /// How a target is seen to be well again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,10 +44,13 @@ pub struct Method {
     platforms: Vec<String>,
     pub(super) health: Health,
     cattle_only: bool,
+    /// It may harm more than its target.
+    harms_host: bool,
     /// What it does unless its parameters say otherwise.
     action: Kind,
     /// Of a script.
     pub(super) script: Option<Commands>,
+    source: Option<Arc<Script>>,
     minimum: Option<Duration>,
     maximum: Option<Duration>,
 }
@@ -71,8 +77,19 @@ impl Method {
     /// Whether the target can take it.
     pub fn fits(&self, target: &Target) -> bool {
         self.is_for(&target.platform_type)
-            && target.actions.contains(&i32::from(self.action.name()))
+            && self.actions().all(|action| target.actions.contains(&i32::from(action)))
             && (target.cattle || !self.cattle_only)
+    }
+
+    /// What the target must be able to take: to be stopped by a kill is both.
+    fn actions(&self) -> impl Iterator<Item = Name> {
+        let kills = matches!(&self.action, Kind::Stop(stop) if stop.kill);
+        [self.action.name()].into_iter().chain(kills.then_some(Name::Kill))
+    }
+
+    /// Whether it can work there, by what its agent told of it and what was found missing there.
+    pub(super) fn works_on(&self, target: &Target, missing: &[String]) -> bool {
+        self.source.as_ref().is_none_or(|script| script.works_on(target, missing))
     }
 
     /// Whether something is to be done when its target is well again.
@@ -177,6 +194,8 @@ impl Method {
             cattle_only: self.cattle_only,
             script: self.script.as_ref().map(|_| self.name.clone()).unwrap_or_default(),
             defaults,
+            harms_host: self.harms_host,
+            automated: settings.automated.draws(self),
         }
     }
 
@@ -190,15 +209,17 @@ impl Method {
             platforms: Vec::new(),
             health: Health::Normal,
             cattle_only: true,
+            harms_host: true,
             action: Kind::Gc(TriggerGc {}),
             script: None,
+            source: None,
             minimum: None,
             maximum: None,
         }
     }
 
     /// A script as a method.
-    fn of_script(script: &Script) -> Self {
+    fn of_script(script: &Arc<Script>) -> Self {
         let header = &script.header;
         Self {
             name: script.name.clone(),
@@ -207,12 +228,14 @@ impl Method {
             platforms: PLATFORMS.iter().map(|&platform| platform.to_owned()).collect(),
             health: if header.remedy.is_some() { Health::Script } else { Health::Recycled },
             cattle_only: header.is_cattle_only(),
+            harms_host: header.harms_host,
             action: Kind::Script(RunScript { name: script.name.clone(), ..RunScript::default() }),
             script: Some(Commands {
                 hash: script.hash.clone(),
                 heals: header.remedy.is_some(),
                 finalizes: header.finalize.is_some(),
             }),
+            source: Some(script.clone()),
             minimum: header.minimum_duration,
             maximum: header.maximum_duration,
         }
@@ -247,8 +270,7 @@ impl Methods {
     /// The table, and these scripts.
     pub(super) fn new(scripts: &[Arc<Script>]) -> Self {
         let built_in = BUILT_IN.iter().map(Method::from);
-        let mut all: Vec<_> =
-            built_in.chain(scripts.iter().map(|script| Method::of_script(script))).map(Arc::new).collect();
+        let mut all: Vec<_> = built_in.chain(scripts.iter().map(Method::of_script)).map(Arc::new).collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         Self(all)
     }

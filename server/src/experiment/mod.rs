@@ -51,7 +51,7 @@ use crate::store::Store;
 use entry::Entry;
 
 pub use build::Automatic;
-pub use method::{Method, Methods};
+pub use method::{Automated, Method, Methods};
 pub use plan::Pick;
 pub use port::{Engagement, Port, Sight, Wish};
 pub use settings::Settings;
@@ -103,7 +103,7 @@ impl Experiments {
     /// Goes on with what an earlier start of the server left, and begins to drive.
     ///
     /// # Errors
-    /// The store can not be read.
+    /// The store can not be read, or the settings name a method that is not there.
     pub async fn start(
         port: Arc<dyn Port>,
         store: Store,
@@ -111,6 +111,7 @@ impl Experiments {
         settings: Settings,
     ) -> Result<Arc<Self>, Problem> {
         let methods = Methods::new(&port.scripts());
+        settings.automated.check(&methods)?;
         let experiments = Arc::new_cyclic(|this| Self {
             port,
             store,
@@ -156,9 +157,13 @@ impl Experiments {
         wanted.map(|method| method.wire(&self.settings)).collect()
     }
 
-    /// The methods that a target can take, as the contract writes them.
-    pub fn methods_for(&self, target: &Target) -> Vec<ExperimentMethod> {
-        let wanted = self.methods.iter().filter(|method| method.fits(target));
+    /// The methods that may be drawn for a target: it can take them, and they can work there.
+    pub fn drawn_for(&self, target: &Target) -> Vec<ExperimentMethod> {
+        let missing = self.port.known_missing(target);
+        let may_be = |method: &&Arc<Method>| {
+            method.fits(target) && self.settings.automated.draws(method) && method.works_on(target, &missing)
+        };
+        let wanted = self.methods.iter().filter(may_be);
         wanted.map(|method| method.wire(&self.settings)).collect()
     }
 

@@ -164,10 +164,12 @@ fn draw<'a>(
     let mut drawn: HashMap<usize, &Candidate> = named.into_iter().enumerate().collect();
     for index in open {
         let method = &criterion.methods[index];
-        let free = rest.iter().position(|candidate| {
+        let is_free = |candidate: &&Candidate| {
             !taken.contains(candidate.target.id.as_str()) && method.fits(&candidate.target)
-        });
-        let Some(free) = free else {
+        };
+        // Where it works on none, as far as their agents told, one of them says why.
+        let works = rest.iter().position(|it| is_free(it) && method.works_on(&it.target, &[]));
+        let Some(free) = works.or_else(|| rest.iter().position(is_free)) else {
             let field = format!("{}.experiment_methods[{index}]", criterion.field);
             return Err(match rest.first().filter(|_| fitting[index] == 0) {
                 Some(any) => cannot(&field, method, &any.target),

@@ -99,6 +99,9 @@ pub trait Port: Send + Sync + 'static {
         timeout: Duration,
     ) -> BoxFuture<'static, Result<StepResult, Problem>>;
 
+    /// Programs that scripts needed on this target and that were not there.
+    fn known_missing(&self, target: &Target) -> Vec<String>;
+
     /// The scripts that there are.
     fn scripts(&self) -> Vec<Arc<Script>>;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::method::Automated;
+
 /// See the module. What a method or a suite says of its own goes before these.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -27,6 +29,8 @@ pub struct Settings {
     pub min_survivors: usize,
     /// Build a suite while experiments of another are not over.
     pub concurrent_suites: bool,
+    /// Methods that may be drawn by chance.
+    pub automated: Automated,
 }
 
 impl Default for Settings {
@@ -43,6 +47,7 @@ impl Default for Settings {
             history: 100_000,
             min_survivors: 1,
             concurrent_suites: false,
+            automated: Automated::default(),
         }
     }
 }

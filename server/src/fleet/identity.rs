@@ -88,8 +88,12 @@ pub(super) fn worker_target(hello: &Hello) -> Option<Target> {
         health: State::Normal.into(),
         actions,
         labels: hello.labels.clone(),
+        ..Target::default()
     })
 }
+
+/// Actions that an agent may keep from a target.
+const WITHHELD: usize = 64;
 
 /// Whether an agent may offer this target. The agent's id is put in by the caller.
 pub(super) fn acceptable(target: &Target) -> Result<(), &'static str> {
@@ -101,6 +105,9 @@ pub(super) fn acceptable(target: &Target) -> Result<(), &'static str> {
     }
     if !texts.iter().all(sound) || !labels_are_sound(&target.labels) {
         return Err("a text is too long or has control characters");
+    }
+    if target.withheld.len() > WITHHELD {
+        return Err("it withholds more actions than there are");
     }
     if target.id.starts_with("worker/") {
         return Err("workers come with a Hello of their own");

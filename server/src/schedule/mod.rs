@@ -151,8 +151,10 @@ impl Scheduler {
         let target = &self.port.resolve(target)?;
         let seed = inner.random.random();
         let drawn = draw_for(&*self.port, target, seed).ok_or_else(|| {
-            let what = format!("there is no experiment method for the target {}", target.id);
-            Problem::new(Code::NoSuchExperimentMethod, what).hint("see `kittyctl experiment methods`")
+            let what = format!("there is no experiment method that may be drawn for the target {}", target.id);
+            Problem::new(Code::NoSuchExperimentMethod, what).hint(
+                "see `kittyctl experiment methods`; kittyd --automated-methods says which may be drawn, and a suite may name any",
+            )
         })?;
         let started = self.port.start(drawn).await?;
         self.started(&mut inner, &target.platform_type).await;

@@ -48,7 +48,7 @@ pub trait Port: Send + Sync + 'static {
     /// Whether each of these is well and not hurt.
     fn spared(&self, targets: &[Arc<Target>]) -> Vec<bool>;
 
-    /// The methods that the target can take, with those that need cattle.
+    /// The methods that may be drawn for the target: it can take them, and they can work there.
     fn methods(&self, target: &Target) -> Vec<ExperimentMethod>;
 
     /// What experiments do.

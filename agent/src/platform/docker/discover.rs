@@ -198,6 +198,7 @@ impl Watch {
             health: health::health(state).into(),
             actions: offered.map(i32::from).collect(),
             labels: self.owner.labels.clone().into_iter().chain(theirs).chain(known).collect(),
+            ..Default::default()
         };
         let handle = Container { engine: self.engine.clone(), id: id.clone() };
         Seen::Target(Box::new(Subject {

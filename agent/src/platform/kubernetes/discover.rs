@@ -232,6 +232,7 @@ impl Watch {
                 .map(i32::from)
                 .collect(),
             labels: self.owner.labels.clone().into_iter().chain(labels).chain(known).collect(),
+            ..Default::default()
         };
         let handle = PodHandle {
             cluster: self.cluster.clone(),

@@ -178,6 +178,7 @@ fn subject(owner: &Owner, rule: &Rule, main: &Candidate, name: String, pids: Vec
             .map(|(name, value)| (name.clone(), value.clone()))
             .chain([("rule".to_owned(), rule.settings().name.clone())])
             .collect(),
+        ..Default::default()
     };
     Subject { target, main: Some(extent.main), ..Subject::default() }
 }
@@ -196,7 +197,10 @@ fn look(owner: &Owner, rules: &[Rule]) -> std::io::Result<(usize, Vec<Subject>)>
     let snapshot = scan::scan(rules.iter().any(|rule| rule.settings().user.is_some()))?;
     let pidfiles: Vec<_> = rules.iter().map(Rule::read_pidfile).collect();
     let matches = match_rules(&snapshot, rules, &pidfiles, &own_processes(&snapshot));
-    Ok((snapshot.len(), subjects(owner, rules, &snapshot, &matches)))
+    let mut found = subjects(owner, rules, &snapshot, &matches);
+    // The look takes a while: who was seen at its beginning and has ended did not live together with who came since.
+    found.retain(|subject| subject.main.is_none_or(|main| !main.has_ended()));
+    Ok((snapshot.len(), found))
 }
 
 /// How long to wait between two full looks.

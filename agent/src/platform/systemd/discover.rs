@@ -209,6 +209,7 @@ fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service
         health: service.health().into(),
         actions: offered.map(i32::from).collect(),
         labels: owner.labels.clone().into_iter().chain([known]).collect(),
+        ..Default::default()
     };
     let handle = Unit { name: name.to_owned(), path: path.to_owned() };
     Some(Subject {

@@ -163,6 +163,7 @@ pub(super) fn node(id: &str, server: &std::path::Path) -> Node {
         },
         executor: executor.clone(),
         rosters: roster,
+        offer: Arc::default(),
         reports: Arc::clone(&reports),
         relay: Arc::clone(&relay),
         seen: seen.clone(),

@@ -2,6 +2,7 @@
 # Description: Writes to the disk of the target's /var/tmp (else /tmp) and syncs, as fast as it goes, until it is ended
 # Dependencies: dd, rm
 # Experiment type: Resource
+# Reach: host
 # Health check: true
 # Self healing: rm -f "/var/tmp/kitty-burnIO.$KITTY_TARGET" "/tmp/kitty-burnIO.$KITTY_TARGET"
 

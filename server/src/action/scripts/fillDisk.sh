@@ -2,6 +2,8 @@
 # Description: Fills the disk of the target's /var/tmp (else /tmp) to its last byte, until it is ended
 # Dependencies: dd, rm, sleep
 # Experiment type: Resource
+# Needs own: disk
+# Reach: host
 # Health check: true
 # Self healing: rm -f "/var/tmp/kitty-fillDisk.$KITTY_TARGET" "/tmp/kitty-fillDisk.$KITTY_TARGET"
 

@@ -2,6 +2,8 @@
 # Description: Forks without end, up to the limit on the target's processes, until it is ended
 # Dependencies: sleep
 # Experiment type: Resource
+# Needs own: process limit
+# Reach: host
 # Health check: true
 # Self healing: true
 

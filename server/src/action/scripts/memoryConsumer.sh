@@ -2,6 +2,8 @@
 # Description: Takes nine tenths of the memory that the target's limit, or the host, leaves, until it is ended
 # Dependencies: head, tr, sleep
 # Experiment type: Resource
+# Needs own: memory limit
+# Reach: host
 # Health check: true
 # Self healing: true
 

@@ -2,6 +2,7 @@
 # Description: Lets reads of /dev/random wait, in a target with mounts of its own, until it is ended
 # Dependencies: mkfifo, mount, umount, grep, rm, sleep
 # Experiment type: Resource
+# Needs own: mounts
 # Health check: ! grep -q ' /dev/random ' /proc/self/mounts
 # Self healing: rm -f "/tmp/kitty-random.$KITTY_TARGET"; while grep -q ' /dev/random ' /proc/self/mounts; do umount -l /dev/random || exit 1; done
 

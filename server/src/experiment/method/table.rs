@@ -111,8 +111,11 @@ impl From<&BuiltIn> for Method {
             platforms: line.platforms.iter().map(|&platform| platform.to_owned()).collect(),
             health: line.health,
             cattle_only: line.cattle_only,
+            // What they take is bounded, or shared fairly by the kernel.
+            harms_host: false,
             action: (line.action)(),
             script: None,
+            source: None,
             minimum: None,
             maximum: None,
         }

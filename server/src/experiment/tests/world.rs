@@ -304,6 +304,10 @@ impl Port for Fake {
         future::ready(Ok(result)).boxed()
     }
 
+    fn known_missing(&self, _: &Target) -> Vec<String> {
+        Vec::new()
+    }
+
     fn scripts(&self) -> Vec<Arc<Script>> {
         self.scripts.clone()
     }
