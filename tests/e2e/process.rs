@@ -185,3 +185,48 @@ async fn what_can_not_be_done_is_refused_with_a_reason() {
     let cpu = held(Kind::Cpu(SpinCpu { cores: 500, load: 1 }), Duration::from_secs(1));
     assert_eq!(refused(&server, &host.id, cpu).await.code, 63012);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_free_as_soon_as_its_fault_is_reverted() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let program = program(&sandbox, "kitty-free");
+    let _agent = sandbox.agent(&server, "host-1", &["--process", "kitty-free"]).await;
+    let pair = [sleeper(&sandbox, "one", &program), sleeper(&sandbox, "two", &program)];
+    let names = pair.each_ref().map(|process| format!("kitty-free:{}", process.pid()));
+    for name in &names {
+        server.target(name).await;
+    }
+    // Long enough for the agent's look to see it stand still.
+    let delay = || held(Kind::Delay(v1::Delay::default()), Duration::from_millis(1500));
+    for name in names.iter().cycle().take(4) {
+        let ended = server.unleash(name, delay()).await.unwrap();
+        assert_eq!(ended.state(), State::Reverted, "{ended:?}");
+    }
+    server.started(&names[0], held(Kind::Delay(v1::Delay::default()), Duration::from_secs(60))).await;
+    let told = refused(&server, &names[1], delay()).await;
+    assert!(
+        told.code == 61002 && told.message.contains(" since ") && told.message.contains(" until "),
+        "{told:?}"
+    );
+    let listed = server.target(&names[0]).await.standing.unwrap();
+    assert!(!listed.action_id.is_empty() && listed.until.is_some(), "{listed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_generation_of_a_process_is_a_group_of_one() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.server(&[]).await;
+    let program = program(&sandbox, "kitty-heir");
+    let _agent = sandbox.agent(&server, "host-1", &["--process", "kitty-heir"]).await;
+    let mut process = sleeper(&sandbox, "first", &program);
+    server.target(&format!("kitty-heir:{}", process.pid())).await;
+    for _ in 0..3 {
+        process.kill();
+        process = sleeper(&sandbox, "next", &program);
+        let name = format!("kitty-heir:{}", process.pid());
+        server.target(&name).await;
+        let delay = held(Kind::Delay(v1::Delay::default()), Duration::from_millis(10));
+        assert_eq!(server.unleash(&name, delay).await.unwrap().state(), State::Reverted);
+    }
+}

@@ -40,7 +40,7 @@ impl Row for Agent {
 
 impl Row for Target {
     const PLURAL: &'static str = "targets";
-    const HEAD: &'static [&'static str] = &["ID", "NAME", "GROUP", "HEALTH", "HERD", "ACTIONS"];
+    const HEAD: &'static [&'static str] = &["ID", "NAME", "GROUP", "HEALTH", "HERD", "ACTIONS", "NOT NOW"];
 
     fn cells(&self, _now: SystemTime) -> Vec<Cell> {
         let tone = match self.health() {
@@ -57,6 +57,7 @@ impl Row for Target {
             Cell::new(self.health().as_str_name(), tone),
             if self.cattle { "cattle" } else { "pet" }.into(),
             actions.join(" ").into(),
+            self.standing.as_ref().map(|standing| standing.reason.clone()).unwrap_or_default().into(),
         ]
     }
 

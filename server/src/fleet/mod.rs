@@ -38,7 +38,7 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use chaos_kitty::{
@@ -227,11 +227,26 @@ impl Fleet {
         self.state().roster.groups_of(target, Instant::now())
     }
 
-    /// An earlier start of the server knew a group of this size, so long ago.
-    pub(crate) fn remember_group(&self, key: GroupKey, size: usize, age: Duration) {
+    /// An earlier start of the server knew a group of this size, so long ago, and a member of it with that agent.
+    pub(crate) fn remember_group(&self, key: GroupKey, size: usize, age: Duration, agent: &str) {
         if let Some(at) = Instant::now().checked_sub(age) {
-            self.state().roster.remember(key, size, at);
+            self.state().roster.remember(key, size, at, agent);
         }
+    }
+
+    /// Those of these agents that are not attached.
+    pub(crate) fn absent(&self, agents: &[String]) -> Vec<String> {
+        let nodes: Vec<_> = {
+            let state = self.state();
+            agents.iter().map(|agent| (agent, state.nodes.get(agent).cloned())).collect()
+        };
+        let is_absent = |node: &Option<Arc<Node>>| node.as_ref().is_none_or(|node| !node.is_attached());
+        nodes.into_iter().filter(|(_, node)| is_absent(node)).map(|(agent, _)| agent.clone()).collect()
+    }
+
+    /// Since when the health of a target that can be hit is as it is.
+    pub(crate) fn health_since(&self, id: &str) -> Option<SystemTime> {
+        self.state().roster.since(id)
     }
 
     /// Targets that can be hit.

@@ -23,9 +23,10 @@ impl Peak {
         self.sizes.push_back((now, size));
     }
 
-    /// The largest size recorded within the window before now.
-    pub(super) fn within(&self, window: Duration, now: Instant) -> usize {
-        self.sizes.iter().filter(|(at, _)| *at + window >= now).map(|(_, size)| *size).max().unwrap_or(0)
+    /// The largest size recorded within the window before now, and when it was so for the last time.
+    pub(super) fn within(&self, window: Duration, now: Instant) -> (usize, Instant) {
+        let recent = self.sizes.iter().filter(|(at, _)| *at + window >= now);
+        recent.max_by_key(|(at, size)| (*size, *at)).map_or((0, now), |(at, size)| (*size, *at))
     }
 }
 
@@ -46,7 +47,8 @@ mod tests {
                 now += Duration::from_secs(gap);
                 peak.record(size, window, now);
                 all.push((now, size));
-                let expected = all.iter().filter(|(at, _)| *at + window >= now).map(|(_, size)| *size).max();
+                let expected = all.iter().filter(|(at, _)| *at + window >= now);
+                let expected = expected.max_by_key(|(at, size)| (*size, *at)).map(|(at, size)| (*size, *at));
                 prop_assert_eq!(Some(peak.within(window, now)), expected);
             }
         }

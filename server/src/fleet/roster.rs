@@ -2,15 +2,15 @@
 
 use std::{
     borrow::Borrow,
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     hash::Hash,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use chaos_kitty::{
     Code, Problem,
-    v1::{Selector, Target},
+    v1::{Selector, Target, target_health::State},
 };
 use tokio::time::Instant;
 
@@ -25,14 +25,19 @@ pub(crate) type Process = (String, String);
 /// Lives that ended with their nodes are remembered up to this number; then all are forgotten.
 const OVER: usize = 10_000;
 
-/// Names listed in a message about an ambiguity.
+/// Names listed in a message about an ambiguity, or about who of a group is gone.
 const LISTED: usize = 5;
+
+/// Agents of a group that are remembered from an earlier start of the server.
+const REMEMBERED: usize = 16;
 
 #[derive(Debug)]
 struct Entry {
     target: Arc<Target>,
     /// Since when it can not be hit, though it is known: its node is away, or can not see it. `None`: it can be.
     hidden: Option<Instant>,
+    /// Since when its health is as it is.
+    since: SystemTime,
 }
 
 impl Entry {
@@ -45,7 +50,13 @@ impl Entry {
 struct Group {
     /// Ids of those that are reachable.
     members: BTreeSet<String>,
+    /// How many of them are alive.
+    alive: usize,
     peak: Peak,
+    /// Names of those that left last, and when.
+    left: VecDeque<(String, Instant)>,
+    /// Agents that had members of it in an earlier start of the server.
+    agents: BTreeSet<String>,
     /// Its size as an earlier start of the server last knew it; 0: it did not.
     expected: usize,
 }
@@ -85,8 +96,14 @@ pub(crate) struct GroupView {
     pub(crate) key: GroupKey,
     /// Those that are reachable, in no order.
     pub(crate) members: Vec<Arc<Target>>,
-    /// Its largest size within the survivors' window.
+    /// The most of it that were alive at one moment within the survivors' window.
     pub(crate) peak: usize,
+    /// When that was so for the last time.
+    pub(crate) peak_at: Option<Instant>,
+    /// Names of some of those that left since then.
+    pub(crate) left: Vec<String>,
+    /// Agents that had members of it in an earlier start of the server.
+    pub(crate) agents: Vec<String>,
     /// Its size as an earlier start of the server last knew it; 0: it did not.
     pub(crate) expected: usize,
 }
@@ -117,12 +134,16 @@ impl Roster {
             return Err(known.target.agent_id.clone());
         }
         let change = match known {
-            Some(Entry { target: known, hidden: None }) if *known == target => Change::Same,
-            Some(Entry { target: known, hidden: None }) if known.incarnation == target.incarnation => {
+            Some(Entry { target: known, hidden: None, .. }) if *known == target => Change::Same,
+            Some(Entry { target: known, hidden: None, .. }) if known.incarnation == target.incarnation => {
                 Change::Changed
             }
-            Some(Entry { target: known, hidden: None }) => Change::Reborn(known.clone()),
+            Some(Entry { target: known, hidden: None, .. }) => Change::Reborn(known.clone()),
             _ => Change::Added,
+        };
+        let since = match known {
+            Some(known) if known.is_reachable() && known.target.health == target.health => known.since,
+            _ => SystemTime::now(),
         };
         if known.is_some() {
             self.remove(&target.id.clone(), now);
@@ -133,7 +154,7 @@ impl Roster {
             self.processes.entry(process).or_default().insert(target.id.clone());
         }
         self.join(&target, now);
-        self.entries.insert(target.id.clone(), Entry { target, hidden: None });
+        self.entries.insert(target.id.clone(), Entry { target, hidden: None, since });
         Ok(change)
     }
 
@@ -228,6 +249,11 @@ impl Roster {
     /// A reachable target by its id.
     pub(super) fn get(&self, id: &str) -> Option<&Arc<Target>> {
         self.entries.get(id).filter(|entry| entry.is_reachable()).map(|entry| &entry.target)
+    }
+
+    /// Since when a reachable target's health is as it is.
+    pub(super) fn since(&self, id: &str) -> Option<SystemTime> {
+        self.entries.get(id).filter(|entry| entry.is_reachable()).map(|entry| entry.since)
     }
 
     /// All reachable targets, in no order.
@@ -330,8 +356,17 @@ impl Roster {
         let key = key(target)?;
         let group = self.groups.get(&key)?;
         let members: Vec<_> = group.members.iter().filter_map(|id| self.get(id)).cloned().collect();
-        let peak = group.peak.within(self.window, now).max(members.len());
-        Some(GroupView { key, members, peak, expected: group.expected })
+        let (peak, at) = group.peak.within(self.window, now);
+        let left = group.left.iter().rev().filter(|(_, left_at)| *left_at >= at);
+        Some(GroupView {
+            key,
+            members,
+            peak: peak.max(group.alive),
+            peak_at: (peak > group.alive).then_some(at),
+            left: left.map(|(name, _)| name.clone()).collect(),
+            agents: group.agents.iter().cloned().collect(),
+            expected: group.expected,
+        })
     }
 
     /// The groups that are hurt when the target is, its own first: its process may be in others under another
@@ -348,9 +383,12 @@ impl Roster {
         groups
     }
 
-    /// An earlier start of the server knew a group of this size, at that time.
-    pub(super) fn remember(&mut self, key: GroupKey, size: usize, at: Instant) {
+    /// An earlier start of the server knew a group of this size, at that time, and a member of it with that agent.
+    pub(super) fn remember(&mut self, key: GroupKey, size: usize, at: Instant, agent: &str) {
         let group = self.groups.entry(key).or_default();
+        if group.agents.len() < REMEMBERED {
+            group.agents.insert(agent.to_owned());
+        }
         group.peak.record(size, self.window, at);
         group.expected = size;
     }
@@ -358,16 +396,25 @@ impl Roster {
     fn join(&mut self, target: &Target, now: Instant) {
         let Some(key) = key(target) else { return };
         let group = self.groups.entry(key).or_default();
-        group.members.insert(target.id.clone());
-        group.peak.record(group.members.len(), self.window, now);
+        if group.members.insert(target.id.clone()) {
+            group.alive += usize::from(is_alive(target));
+        }
+        group.left.retain(|(name, _)| *name != target.name);
+        group.peak.record(group.alive, self.window, now);
     }
 
     fn leave(&mut self, target: &Target, now: Instant) {
         let Some(key) = key(target) else { return };
         let Some(group) = self.groups.get_mut(&key) else { return };
-        group.peak.record(group.members.len(), self.window, now);
-        group.members.remove(&target.id);
-        group.peak.record(group.members.len(), self.window, now);
+        group.peak.record(group.alive, self.window, now);
+        if group.members.remove(&target.id) {
+            group.alive = group.alive.saturating_sub(usize::from(is_alive(target)));
+        }
+        group.left.push_back((target.name.clone(), now));
+        if group.left.len() > LISTED {
+            group.left.pop_front();
+        }
+        group.peak.record(group.alive, self.window, now);
     }
 
     /// Forgets who has been away, and groups that nobody has belonged to, for as long as the window.
@@ -376,7 +423,7 @@ impl Roster {
         let is_old = |entry: &&Entry| entry.hidden.is_some_and(|since| now.duration_since(since) > window);
         let old: Vec<_> = self.entries.values().filter(is_old).map(|entry| entry.target.id.clone()).collect();
         old.iter().for_each(|id| drop(self.remove(id, now)));
-        self.groups.retain(|_, group| !group.members.is_empty() || group.peak.within(window, now) > 0);
+        self.groups.retain(|_, group| !group.members.is_empty() || group.peak.within(window, now).0 > 0);
     }
 }
 
@@ -384,6 +431,11 @@ impl Roster {
 pub(crate) fn process(target: &Target) -> Option<Process> {
     (!target.pids.is_empty() && target.incarnation.contains(':'))
         .then(|| (target.host.clone(), target.incarnation.clone()))
+}
+
+/// What its platform says is gone does not make its group larger.
+fn is_alive(target: &Target) -> bool {
+    target.health() != State::DoesNotExist
 }
 
 fn key(target: &Target) -> Option<GroupKey> {

@@ -32,8 +32,9 @@ impl Fleet {
             }
             if changed.complete { live.listing.take() } else { None }
         };
-        self.upsert_targets(node, changed.upserted);
+        // Those that are gone first: whoever takes their place was not alive together with them.
         self.remove_targets(node, changed.removed, &blind);
+        self.upsert_targets(node, changed.upserted);
         if let Some(listed) = complete {
             let known = self.state().roster.of_node(node.id());
             self.remove_targets(node, known.into_iter().filter(|id| !listed.contains(id)).collect(), &blind);
@@ -50,6 +51,8 @@ impl Fleet {
         let now = Instant::now();
         for mut target in targets {
             target.agent_id = node.id().to_owned();
+            // How it stands is the server's to say.
+            target.standing = None;
             if !node.is_worker()
                 && let Err(why) = acceptable(&target)
             {

@@ -1,12 +1,12 @@
 //! Targets under experiment: they count as hurt from when their suite is built until they are well again, whatever
 //! happens in between.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use chaos_kitty::{Code, Problem, v1::Target};
 use tokio::time::Instant;
 
-use super::{Gate, Limits, State, group_of, hurt::Wound, is_back, is_same};
+use super::{Gate, Limits, State, group_of, hurt::Wound, is_same};
 use crate::fleet::process;
 
 /// The mark that a target is under experiment. Dropped when the experiment is over.
@@ -59,19 +59,17 @@ impl Gate {
 
     fn may_engage(&self, state: &State, limits: &Limits, target: &Arc<Target>) -> Result<(), Problem> {
         if !state.is_spared(target) {
-            let message = format!("{} is not healthy, or hurt already", target.name);
+            let message = format!("{} cannot be hit now: {}", target.name, self.why_hurt(state, target));
             return Err(Problem::new(Code::AlreadyHeld, message)
                 .hint("wait until it is healthy, or build the suite without naming it"));
         }
         for group in self.fleet.groups_of(target) {
-            if let Some(left) = state.settling() {
-                is_back(&group, left)?;
-            }
+            self.is_back(state, &group)?;
             let hits =
                 group.members.iter().filter(|member| is_same(member, target) && state.is_spared(member));
             limits
                 .admits(&group.key.1, state.crowd(&group), hits.count())
-                .map_err(|problem| state.with_hurt(problem, &group))?;
+                .map_err(|problem| self.with_hurt(state, problem, &group))?;
         }
         Ok(())
     }
@@ -84,6 +82,8 @@ fn wound(target: &Target) -> Wound {
         group: group_of(&target.platform_type, &target.aggregation_identifier),
         resource: None,
         leaves: None,
+        since: SystemTime::now(),
+        until: None,
     }
 }
 

@@ -1,6 +1,9 @@
 //! Who is hurt: targets that an action is under way to, or in force on, with indexes.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::SystemTime,
+};
 
 use chaos_kitty::v1::Target;
 
@@ -25,6 +28,9 @@ pub(super) struct Wound {
     pub(super) resource: Option<Resource>,
     /// How many of the group it leaves at the least. `None`: it hits its target alone.
     pub(super) leaves: Option<usize>,
+    pub(super) since: SystemTime,
+    /// When its fault ends at the latest, where that is known.
+    pub(super) until: Option<SystemTime>,
 }
 
 impl Wounds {
@@ -66,6 +72,11 @@ impl Wounds {
     pub(super) fn of(&self, target: &Target) -> impl Iterator<Item = &String> {
         let by_process = process(target).and_then(|process| self.processes.get(&process));
         self.targets.get(&target.id).into_iter().chain(by_process).flatten()
+    }
+
+    /// What the action hurts.
+    pub(super) fn get(&self, action: &str) -> Option<&Wound> {
+        self.actions.get(action)
     }
 
     /// Actions on members of a group, those that are away included.

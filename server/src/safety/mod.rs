@@ -2,8 +2,8 @@
 //! makes one; it checks everything under one lock, so that faults of all sources count together. The permit
 //! lives as long as the target is hurt: dropping it frees the target.
 //!
-//! `limits` and `rules` have the decisions, `hurt` the book of who is hurt, `engage` targets under experiment, `latch`
-//! the halt's file, `admin` the administrative state.
+//! `limits` and `rules` have the decisions, `hurt` the book of who is hurt, `told` says so, `engage` targets under
+//! experiment, `latch` the halt's file, `admin` the administrative state.
 
 mod admin;
 mod engage;
@@ -13,6 +13,7 @@ mod limits;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::{
     collections::HashMap,
@@ -22,8 +23,8 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem,
-    v1::{Action, ActionStatus, Target, action::Kind, action_result},
+    Code, Problem, Timestamp,
+    v1::{Action, ActionStatus, Target, action::Kind, action_result, target_health::State as Health},
 };
 use tokio::time::Instant;
 
@@ -31,7 +32,7 @@ use crate::fleet::{Dispatcher, Fleet, GroupKey, GroupView, Order, Sent, is_over,
 use hurt::{Wound, Wounds};
 use latch::Latch;
 use limits::Crowd;
-use rules::{Resource, already_held, is_back, is_healthy};
+use rules::{Resource, already_held, is_healthy};
 
 pub use admin::Admin;
 pub use engage::Engaged;
@@ -40,8 +41,8 @@ pub use limits::{ACTIVE_MAX, Limits};
 /// Killed targets remembered before those that are gone are forgotten.
 const KILLED_MAX: usize = 10_000;
 
-/// Members named in an error.
-const NAMED: usize = 5;
+/// How old an agent's word on a process may be: it looks at each once a second.
+const WORD: Duration = Duration::from_secs(2);
 
 /// See the module.
 pub struct Gate {
@@ -60,8 +61,10 @@ struct State {
     wounds: Wounds,
     /// Targets under experiment, by the experiment's id.
     engaged: Wounds,
-    /// Targets that were killed, in this incarnation.
-    killed: HashMap<String, String>,
+    /// Targets that were killed, in which incarnation and when.
+    killed: HashMap<String, (String, SystemTime)>,
+    /// Targets that were seen to run after their fault, in which incarnation, and until when that counts.
+    running: HashMap<String, (String, Instant)>,
 }
 
 /// How a target and its group stand.
@@ -91,6 +94,7 @@ impl Gate {
             wounds: Wounds::default(),
             engaged: Wounds::default(),
             killed: HashMap::new(),
+            running: HashMap::new(),
         };
         Ok(Arc::new(Self { fleet, dispatcher: Arc::new(dispatcher), limits, state: Mutex::new(state) }))
     }
@@ -117,10 +121,11 @@ impl Gate {
             let seen = status.ended_at.filter(|_| is_over(status.state()));
             let seen = seen.map(|at| UNIX_EPOCH + Duration::from_secs(at.seconds.try_into().unwrap_or(0)));
             let age = seen.and_then(|at| at.elapsed().ok()).unwrap_or_default();
-            self.fleet.remember_group(key, status.group_size as usize, age);
+            self.fleet.remember_group(key, status.group_size as usize, age, &status.agent_id);
         }
         if was_killed(status) {
-            self.state().killed.insert(status.target_id.clone(), status.incarnation.clone());
+            let at = status.ended_at.and_then(Timestamp::system_time).unwrap_or_else(SystemTime::now);
+            self.state().killed.insert(status.target_id.clone(), (status.incarnation.clone(), at));
         }
     }
 
@@ -147,9 +152,7 @@ impl Gate {
         let own = group_of(&target.platform_type, &target.aggregation_identifier);
         let leaves = rules::leaves(action);
         for group in &groups {
-            if let Some(left) = state.settling() {
-                is_back(group, left)?;
-            }
+            self.is_back(&state, group)?;
             let hits =
                 group.members.iter().filter(|member| is_same(member, target) && state.is_spared(member));
             let hits = hits.count();
@@ -160,12 +163,15 @@ impl Gate {
             });
             self.limits
                 .admits(&group.key.1, state.crowd(group), taken)
-                .map_err(|problem| state.with_hurt(problem, group))?;
+                .map_err(|problem| self.with_hurt(&state, problem, group))?;
         }
         let group_size =
             groups.iter().find(|group| Some(&group.key) == own.as_ref()).map_or(0, |group| group.peak);
-        let wound =
-            Wound { target_id: target.id.clone(), process: process(target), group: own, resource, leaves };
+        let since = SystemTime::now();
+        let held = action.duration.and_then(|duration| Duration::try_from(duration).ok());
+        let until = held.and_then(|held| since.checked_add(held));
+        let (target_id, process) = (target.id.clone(), process(target));
+        let wound = Wound { target_id, process, group: own, resource, leaves, since, until };
         state.wounds.add(id, wound);
         Ok(Permit { gate: self.clone(), action_id: id.to_owned(), group_size, target: Some(target.clone()) })
     }
@@ -180,6 +186,8 @@ impl Gate {
             group: group_of(&status.platform_type, &status.aggregation_identifier),
             resource: status.action.as_ref().and_then(Resource::of),
             leaves: status.action.as_ref().and_then(rules::leaves),
+            since: status.created_at.and_then(Timestamp::system_time).unwrap_or_else(SystemTime::now),
+            until: status.deadline.and_then(Timestamp::system_time),
         };
         self.state().wounds.add(&status.id, wound);
         let group_size = status.group_size as usize;
@@ -261,36 +269,27 @@ impl State {
     /// Healthy, nothing under way to it, not under experiment, and not killed in this incarnation.
     fn is_spared(&self, target: &Target) -> bool {
         let hurt = self.wounds.of(target).chain(self.engaged.of(target)).next().is_some();
-        is_healthy(target) && !self.was_killed(target) && !hurt
+        self.is_well(target) && self.killed_at(target).is_none() && !hurt
     }
 
-    fn was_killed(&self, target: &Target) -> bool {
-        self.killed.get(&target.id) == Some(&target.incarnation)
+    /// By its platform, or by what was seen of it since its platform looked.
+    fn is_well(&self, target: &Target) -> bool {
+        let seen = self.running.get(&target.id);
+        let runs = |(incarnation, until): &(String, Instant)| {
+            *incarnation == target.incarnation && *until > Instant::now()
+        };
+        is_healthy(target) || target.health() == Health::Unknown && seen.is_some_and(runs)
+    }
+
+    fn killed_at(&self, target: &Target) -> Option<SystemTime> {
+        let (incarnation, at) = self.killed.get(&target.id)?;
+        (*incarnation == target.incarnation).then_some(*at)
     }
 
     fn crowd(&self, group: &GroupView) -> Crowd {
         let spared = group.members.iter().filter(|member| self.is_spared(member)).count();
         let spared = spared.min(self.wounds.leaves(&group.key));
         Crowd { peak: group.peak, spared, faults: self.wounds.in_group(group) }
-    }
-
-    /// Says who of the group is hurt now, and why.
-    fn with_hurt(&self, mut problem: Problem, group: &GroupView) -> Problem {
-        let why = |member: &Arc<Target>| match self.wounds.of(member).next() {
-            Some(action) => format!("{} (action {action})", member.name),
-            None if self.was_killed(member) => format!("{} (killed)", member.name),
-            None if self.engaged.of(member).next().is_some() => format!("{} (under experiment)", member.name),
-            None => format!("{} (not healthy)", member.name),
-        };
-        let hurt: Vec<_> = group.members.iter().filter(|member| !self.is_spared(member)).collect();
-        let mut named: Vec<_> = hurt.iter().take(NAMED).map(|member| why(member)).collect();
-        let more = hurt.len().saturating_sub(NAMED);
-        named.extend((more > 0).then(|| format!("{more} more")));
-        let gone = group.peak.saturating_sub(group.members.len());
-        named.extend((gone > 0).then(|| format!("{gone} gone")));
-        let named = if named.is_empty() { "nobody".to_owned() } else { named.join(", ") };
-        problem.message.push_str(&format!("; hurt now: {named}"));
-        problem
     }
 }
 
@@ -350,19 +349,26 @@ impl Permit {
         self.group_size
     }
 
-    /// What became of the action: a killed target counts as hurt until it lives in another incarnation.
+    /// What became of the action: a killed target counts as hurt until it lives in another incarnation, and one that is
+    /// seen to run again is well.
     pub(crate) fn ended(&self, status: &ActionStatus) {
+        let mut state = self.gate.state();
+        if rules::runs_again(status) {
+            let now = Instant::now();
+            state.running.retain(|_, (_, until)| *until > now);
+            state.running.insert(status.target_id.clone(), (status.incarnation.clone(), now + WORD));
+        }
         if !was_killed(status) {
             return;
         }
-        let mut state = self.gate.state();
         if state.killed.len() >= KILLED_MAX {
             let fleet = &self.gate.fleet;
-            state.killed.retain(|id, incarnation| {
+            state.killed.retain(|id, (incarnation, _)| {
                 fleet.target(id).is_some_and(|now| now.incarnation == *incarnation)
             });
         }
-        state.killed.insert(status.target_id.clone(), status.incarnation.clone());
+        let killed = (status.incarnation.clone(), SystemTime::now());
+        state.killed.insert(status.target_id.clone(), killed);
     }
 }
 

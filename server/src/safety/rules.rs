@@ -1,10 +1,10 @@
 //! What may be hit, as pure decisions.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chaos_kitty::{
     Code, Problem,
-    v1::{Action, Target, action::Kind, delay::Mode, target_health::State},
+    v1::{Action, ActionStatus, Target, action::Kind, delay::Mode, evidence::Phase, target_health::State},
 };
 
 use crate::fleet::GroupView;
@@ -63,17 +63,39 @@ pub(super) fn leaves(action: &Action) -> Option<usize> {
 ///
 /// # Errors
 /// [`Code::Settling`].
-pub(super) fn is_back(group: &GroupView, left: Duration) -> Result<(), Problem> {
+/// `absent` are the agents that had members of it and are not back.
+pub(super) fn is_back(group: &GroupView, left: Duration, absent: &[String]) -> Result<(), Problem> {
     let (seen, expected) = (group.members.len(), group.expected);
     if expected > 0 && seen >= expected.max(2) {
         return Ok(());
     }
+    let known = if expected > 0 { format!(" of {expected} known before") } else { String::new() };
+    let whom = match absent {
+        [] => "agents that may come back".to_owned(),
+        agents => agents.join(", "),
+    };
     let message = format!(
-        "after the server's start, group {:?} ({seen} seen) waits for agents that may come back",
-        group.key.1
+        "after the server's start, group {:?} ({seen}{known} seen) waits for {whom}, until {}",
+        group.key.1,
+        clock(SystemTime::now() + left)
     );
     Err(Problem::new(Code::Settling, message)
         .hint(format!("try again in {:.0} s", left.as_secs_f64().ceil())))
+}
+
+/// The time of day, UTC.
+pub(super) fn clock(at: SystemTime) -> String {
+    humantime::format_rfc3339_seconds(at).to_string()
+}
+
+/// Whether what became of an action shows that its target runs again, and no check of its own says more: then that is
+/// its health, and nobody waits for its agent's next look.
+pub(super) fn runs_again(status: &ActionStatus) -> bool {
+    let is_checked =
+        matches!(status.platform_type.as_str(), "DockerPlatform" | "SystemdPlatform" | "KubernetesPlatform");
+    let mut after = status.evidence.iter().filter(|seen| seen.phase() == Phase::After);
+    let state = after.find(|seen| seen.what == "process state");
+    !is_checked && state.is_some_and(|seen| !matches!(seen.value.as_str(), "T" | "t" | "Z" | "X" | "gone"))
 }
 
 pub(super) fn already_held(target: &Target, resource: Resource, by: &str) -> Problem {

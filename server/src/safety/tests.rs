@@ -3,8 +3,8 @@ mod interleaving;
 use std::thread;
 
 use chaos_kitty::v1::{
-    ActionResult, Delay, Kill, KillResult, Restart, RestartResult, ScaleDown, SpinCpu,
-    action_state::Name as ActionState, target_health::State as Health,
+    ActionResult, Delay, Evidence, Kill, KillResult, Restart, RestartResult, ScaleDown, SpinCpu,
+    action_state::Name as ActionState, evidence::Phase, target_health::State as Health,
 };
 
 use super::*;
@@ -195,13 +195,13 @@ fn each_limit_is_named_with_its_group_and_who_is_hurt() {
     };
     let (gate, targets) = limits(Limits { min_survivors: 3, ..Limits::default() });
     let _one = gate.admit("1", &targets[0], &delay()).unwrap();
-    named(&gate, &targets, Code::TooFewSurvivors, ["\"g0\" of 4", "(action 1)", "--min-survivors"]);
+    named(&gate, &targets, Code::TooFewSurvivors, ["\"g0\" of 4", "action 1 since", "--min-survivors"]);
     let (gate, targets) = limits(Limits { max_percent: 49, ..Limits::default() });
     let _one = gate.admit("1", &targets[0], &delay()).unwrap();
     named(&gate, &targets, Code::LimitReached, ["\"g0\"", "49 %", "--max-percent"]);
     let (gate, targets) = limits(Limits { max_faults_per_group: 1, ..Limits::default() });
     let _one = gate.admit("1", &targets[0], &delay()).unwrap();
-    named(&gate, &targets, Code::LimitReached, ["\"g0\"", "(action 1)", "--max-faults-per-group"]);
+    named(&gate, &targets, Code::LimitReached, ["\"g0\"", "action 1 since", "--max-faults-per-group"]);
     let (gate, targets) = limits(Limits { max_faults: 1, ..Limits::default() });
     let _one = gate.admit("1", &targets[0], &delay()).unwrap();
     named(&gate, &targets, Code::LimitReached, ["1 actions", "fleet", "--max-faults"]);
@@ -221,6 +221,90 @@ fn the_last_survivor_of_another_group_is_not_hit_under_another_name() {
     let refused = gate.admit("2", &twin, &delay()).map(drop).unwrap_err();
     assert_eq!(refused.code, Code::TooFewSurvivors);
     assert!(refused.message.contains("\"g0\""), "{refused}");
+}
+
+/// What becomes of a delay whose target was seen afterwards in this state.
+fn delayed(target: &Target, process_state: &str) -> ActionStatus {
+    let seen = Evidence {
+        phase: Phase::After.into(),
+        what: "process state".to_owned(),
+        value: process_state.to_owned(),
+        ..Evidence::default()
+    };
+    ActionStatus {
+        action: Some(delay()),
+        result: None,
+        evidence: vec![seen],
+        state: ActionState::Reverted.into(),
+        ..killed(target)
+    }
+}
+
+#[test]
+fn what_runs_again_after_its_fault_frees_its_group_at_once() {
+    for (platform, process_state, freed) in
+        [("ProcessPlatform", "S", true), ("ProcessPlatform", "T", false), ("DockerPlatform", "S", false)]
+    {
+        let (gate, targets) = gate(&[2]);
+        for target in &targets {
+            let platform_type = platform.to_owned();
+            gate.fleet.put_target(Arc::new(Target { platform_type, ..Target::clone(target) }));
+        }
+        let targets: Vec<_> = targets.iter().map(|target| gate.fleet.target(&target.id).unwrap()).collect();
+        let permit = gate.admit("1", &targets[0], &delay()).unwrap();
+        // Its agent looks once a second, and saw it stand still.
+        let still = Target { health: Health::Unknown.into(), ..Target::clone(&targets[0]) };
+        gate.fleet.put_target(Arc::new(still));
+        permit.ended(&delayed(&targets[0], process_state));
+        drop(permit);
+        let admitted = gate.admit("2", &targets[1], &delay()).map(drop);
+        assert_eq!(admitted.is_ok(), freed, "{platform} {process_state}: {admitted:?}");
+        if let Err(refused) = admitted {
+            assert!(refused.message.contains("not healthy since"), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn a_refusal_and_the_list_say_who_is_hurt_since_when_and_until_when() {
+    let (gate, targets) = gate(&[2]);
+    let minute = Action { duration: Some(Duration::from_secs(60).into()), ..delay() };
+    let _permit = gate.admit("1", &targets[0], &minute).unwrap();
+    let refused = gate.admit("2", &targets[1], &delay()).map(drop).unwrap_err();
+    assert!(
+        refused.message.contains("worker/0/0 (action 1 since ")
+            || refused.message.contains("(action 1 since "),
+        "{refused}"
+    );
+    let standings = gate.standings(&targets);
+    let (hurt, other) = (standings[0].clone().unwrap(), standings[1].clone().unwrap());
+    assert!(hurt.action_id == "1" && hurt.since.is_some() && hurt.until.is_some(), "{hurt:?}");
+    assert!(hurt.reason.contains(" until ") && other.reason.contains(&hurt.reason), "{other:?}");
+}
+
+#[test]
+fn who_is_gone_is_named_with_the_time_until_which_they_count() {
+    let (gate, targets) = gate(&[2]);
+    gate.fleet.drop_target(&targets[0].id);
+    let refused = gate.admit("1", &targets[1], &delay()).map(drop).unwrap_err();
+    assert_eq!(refused.code, Code::TooFewSurvivors);
+    for word in ["1 gone", "since ", "counted until ", "--survivor-window"] {
+        assert!(refused.message.contains(word), "{word}: {refused}");
+    }
+}
+
+#[test]
+fn after_a_start_a_group_says_for_which_agents_it_waits() {
+    let (gate, targets) = gate(&[1]);
+    gate.settle_for(Duration::from_secs(60));
+    let known =
+        ActionStatus { group_size: 2, agent_id: "b1".to_owned(), result: None, ..killed(&targets[0]) };
+    gate.remember(&known);
+    let refused = gate.admit("1", &targets[0], &delay()).map(drop).unwrap_err();
+    assert!(refused.message.contains("1 of 2 known before seen) waits for b1, until "), "{refused}");
+    let standing = gate.standings(&targets)[0].clone().unwrap();
+    assert_eq!(standing.waits_for, ["b1"]);
+    assert!(standing.until.is_some());
 }
 
 #[test]

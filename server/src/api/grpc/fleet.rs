@@ -73,12 +73,14 @@ pub(super) fn targets(
     let next = found.get(size.wrapping_sub(1)).filter(|_| found.len() > size);
     let next_page_token = next.map(|last| last.id.clone()).unwrap_or_default();
     found.truncate(size);
-    let shown = |target: &std::sync::Arc<Target>| {
+    let standings = service.gate.standings(&found);
+    let shown = |(target, standing): (&std::sync::Arc<Target>, _)| {
         let mut shown = Target::clone(target);
+        shown.standing = standing;
         if service.gate.is_under_fault(&shown.id) && shown.health() == State::Normal {
             shown.health = State::RunningExperiment.into();
         }
         shown
     };
-    Ok(ListTargetsResponse { targets: found.iter().map(shown).collect(), next_page_token })
+    Ok(ListTargetsResponse { targets: found.iter().zip(standings).map(shown).collect(), next_page_token })
 }

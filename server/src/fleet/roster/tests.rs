@@ -175,3 +175,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_group_is_as_large_as_the_most_that_were_alive_at_one_moment() {
+    let (mut roster, now) = roster(&[target("process/a/web:1", "a", "web")]);
+    let size = |roster: &Roster, now| roster.group_of(&target("process/a/x", "a", "web"), now).unwrap().peak;
+    let mut at = now;
+    for generation in 2..6 {
+        at += Duration::from_secs(1);
+        roster.remove(&format!("process/a/web:{}", generation - 1), at);
+        roster.upsert(target(&format!("process/a/web:{generation}"), "a", "web"), at).unwrap();
+        assert_eq!(size(&roster, at), 1, "generation {generation}");
+    }
+    let gone = Target {
+        health: State::DoesNotExist.into(),
+        ..Target::clone(&target("process/a/web:9", "a", "web"))
+    };
+    roster.upsert(Arc::new(gone), at).unwrap();
+    assert_eq!(size(&roster, at), 1, "what does not exist");
+    at += Duration::from_secs(1);
+    roster.upsert(target("process/a/web:8", "a", "web"), at).unwrap();
+    roster.remove("process/a/web:8", at);
+    let view = roster.group_of(&target("process/a/x", "a", "web"), at).unwrap();
+    assert_eq!((view.peak, view.peak_at, view.left), (2, Some(at), vec!["web:8".to_owned()]));
+    assert_eq!(size(&roster, at + WINDOW * 2), 1);
+}
