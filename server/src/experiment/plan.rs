@@ -100,7 +100,8 @@ fn named_targets<'a>(
         }
         if !candidate.is_spared {
             let message = format!("{field}: {name:?} is not healthy, or hurt already");
-            return Err(Problem::new(Code::DidNotStart, message).hint("wait until it is, or name another"));
+            return Err(Problem::new(Code::DidNotStart, message)
+                .hint("`kittyctl target list` says why and until when; wait, or name another"));
         }
         let method = &criterion.methods[index];
         if !method.fits(&candidate.target) {

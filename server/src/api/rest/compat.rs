@@ -58,6 +58,9 @@ pub(super) fn experiment(experiment: &Experiment) -> Result<Value, Problem> {
 /// A target, with its number and the names that it has there.
 pub(super) fn container(target: &Target) -> Result<Map<String, Value>, Problem> {
     let mut fields = object(target)?;
+    if target.withheld.is_empty() {
+        fields.remove("withheld");
+    }
     let kind = target.platform_type.trim_end_matches("Platform");
     fields.insert("identity".to_owned(), identity(target).into());
     fields.insert("simpleName".to_owned(), target.name.clone().into());
