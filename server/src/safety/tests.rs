@@ -229,7 +229,6 @@ fn delayed(target: &Target, process_state: &str) -> ActionStatus {
         phase: Phase::After.into(),
         what: "process state".to_owned(),
         value: process_state.to_owned(),
-        ..Evidence::default()
     };
     ActionStatus {
         action: Some(delay()),

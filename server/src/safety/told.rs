@@ -94,7 +94,7 @@ impl Gate {
     pub(super) fn with_hurt(&self, state: &State, mut problem: Problem, group: &GroupView) -> Problem {
         let hurt: Vec<_> = group.members.iter().filter(|member| !state.is_spared(member)).collect();
         let told = |member: &&Arc<Target>| format!("{} ({})", member.name, self.why_hurt(state, member));
-        let mut named: Vec<_> = hurt.iter().take(NAMED).map(|member| told(member)).collect();
+        let mut named: Vec<_> = hurt.iter().take(NAMED).map(told).collect();
         let more = hurt.len().saturating_sub(NAMED);
         named.extend((more > 0).then(|| format!("{more} more")));
         let gone = group.peak.saturating_sub(group.members.len());
