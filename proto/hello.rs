@@ -1,23 +1,18 @@
 //! What a Hello must be, for whoever accepts one: the server and every relay. Pure.
 
 use crate::{
-    Code, Problem, limits,
+    Code, Problem, bounds, limits,
     v1::{Hello, Refusal, agent_role::Name as Role},
 };
-
-/// Longest host, group, name, label key and label value, in bytes.
-pub const TEXT_BYTES: usize = 253;
-
-/// Most labels of a node.
-pub const LABELS: usize = 64;
 
 /// Checks a Hello, and answers with the newest version of the stream's protocol that both ends speak.
 ///
 /// # Errors
-/// [`Code::InvalidArgument`] names the field that can not be used, [`Code::RelayLoop`] a path that comes
+/// [`Code::InvalidArgument`] names the field that can not be used or is over its bounds, [`Code::RelayLoop`] a path that comes
 /// back to the node or is longer than [`limits::RELAY_HOPS`], [`Code::ProtocolVersion`] that there is no common version.
 pub fn check_hello(hello: &Hello) -> Result<u32, Problem> {
     check_id("agent_id", &hello.agent_id)?;
+    bounds::check(hello)?;
     check_host(&hello.host)?;
     check_text("group", &hello.group)?;
     check_text("name", &hello.name)?;
@@ -69,9 +64,6 @@ fn check_host(host: &str) -> Result<(), Problem> {
 }
 
 fn check_text(field: &str, text: &str) -> Result<(), Problem> {
-    if text.len() > TEXT_BYTES {
-        return Err(Problem::invalid(field, format!("it is longer than {TEXT_BYTES} bytes")));
-    }
     if text.contains(char::is_control) {
         return Err(Problem::invalid(field, "it has control characters"));
     }
@@ -79,9 +71,6 @@ fn check_text(field: &str, text: &str) -> Result<(), Problem> {
 }
 
 fn check_labels(hello: &Hello) -> Result<(), Problem> {
-    if hello.labels.len() > LABELS {
-        return Err(Problem::invalid("labels", format!("they are more than {LABELS}")));
-    }
     hello.labels.iter().try_for_each(|(key, value)| {
         check_text("labels", key)?;
         check_text("labels", value)

@@ -8,7 +8,7 @@ use std::{collections::VecDeque, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::{Code, Problem, v1::LeaseRenewal};
+use crate::{Code, Problem, limits, v1::LeaseRenewal};
 
 /// Answers remembered. The server sends no renewal before the last one was answered or was due, so that a
 /// handful would do.
@@ -32,9 +32,11 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Begins with a Welcome to a Hello that was sent at `hello_sent`.
+    /// Begins with a Welcome to a Hello that was sent at `hello_sent`. No server can make it longer than
+    /// [`limits::LEASE_RANGE`] allows: what is held is to end when nothing more is heard.
     pub fn new(length: Duration, hello_sent: Duration) -> Self {
-        Self { length, until: hello_sent + length, sent: VecDeque::from([(0, hello_sent)]) }
+        let length = length.min(*limits::LEASE_RANGE.end());
+        Self { length, until: hello_sent.saturating_add(length), sent: VecDeque::from([(0, hello_sent)]) }
     }
 
     /// Begins anew after a reconnect; what was left of the earlier lease stays.
@@ -48,7 +50,7 @@ impl Lease {
     /// Takes a renewal in. The caller sends the answer at once; `now` is when.
     pub fn renewed(&mut self, renewal: &LeaseRenewal, now: Duration) {
         if let Some(sent) = self.sent_at(renewal.answered) {
-            self.until = self.until.max(sent + self.length);
+            self.until = self.until.max(sent.saturating_add(self.length));
         }
         self.sent.retain(|(number, _)| *number >= renewal.answered);
         if self.sent.len() == REMEMBERED {
@@ -73,10 +75,10 @@ impl Lease {
     /// # Errors
     /// [`Code::OrderTooLate`]: it was under way for longer than `start_within` or the lease.
     pub fn ordered(&mut self, answered: u64, start_within: Duration, now: Duration) -> Result<(), Problem> {
-        let patience = self.length.min(self.length / 2 + start_within);
+        let patience = self.length.min((self.length / 2).saturating_add(start_within));
         match self.sent_at(answered) {
-            Some(sent) if now < sent + patience => {
-                self.until = self.until.max(sent + self.length);
+            Some(sent) if now < sent.saturating_add(patience) => {
+                self.until = self.until.max(sent.saturating_add(self.length));
                 Ok(())
             }
             _ => Err(Problem::new(
@@ -116,6 +118,18 @@ mod tests {
         assert_eq!(lease.until(), at(115));
         lease.renewed(&renewal(2, 1), at(110));
         assert_eq!(lease.until(), at(120));
+    }
+
+    #[test]
+    fn a_lease_of_a_billion_years_is_as_long_as_the_longest_that_there_is() {
+        let longest = *limits::LEASE_RANGE.end();
+        for length in [Duration::MAX, Duration::from_secs(i64::MAX.unsigned_abs()), at(10_000_000_000_000)] {
+            let mut lease = Lease::new(length, at(100)).attached_again(length, at(101));
+            assert_eq!((lease.length(), lease.until()), (longest, at(101) + longest));
+            lease.renewed(&renewal(1, 0), at(105));
+            assert!(lease.ordered(1, Duration::MAX, at(106)).is_ok());
+            assert_eq!(lease.until(), at(105) + longest);
+        }
     }
 
     #[test]

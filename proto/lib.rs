@@ -16,17 +16,20 @@
 //! | `settings`, `telemetry`, `notify` | layered settings, logs and traces, the service manager; with the feature `program` |
 //! | [`units`] | durations and sizes as people write them |
 //! | [`hours`] | days of the week and hours of a day as people write them |
+//! | [`bounds`] | how long, how many, how far: every field of the contract |
 //! | [`limits`] | sizes and times that both ends of the contract must agree on |
 //!
 //! Nothing here depends on the programs; they depend on this, never on each other.
 
 mod action;
 pub mod backoff;
+pub mod bounds;
 pub mod client;
 pub mod codec;
 pub mod endpoint;
 pub mod hello;
 pub mod hours;
+mod later;
 pub mod lease;
 pub mod limits;
 #[cfg(feature = "program")]
@@ -44,6 +47,7 @@ pub mod telemetry;
 mod timestamp;
 pub mod units;
 
+pub use later::Later;
 pub use problem::{Code, Problem};
 pub use timestamp::Timestamp;
 

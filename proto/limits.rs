@@ -8,8 +8,20 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// Largest gRPC message accepted anywhere, in bytes. gRPC's own default.
 pub const MESSAGE_BYTES: usize = 4 << 20;
 
+/// Largest request of a unary call, in bytes.
+pub const REQUEST_BYTES: usize = 1 << 20;
+
 /// Largest REST body accepted, in bytes; more is answered with 413.
-pub const BODY_BYTES: usize = 1 << 20;
+pub const BODY_BYTES: usize = REQUEST_BYTES;
+
+/// Longest time span anywhere, in seconds: 10,000 years, as the definition of `google.protobuf.Duration` has it.
+pub const SPAN_SECONDS: u64 = 315_576_000_000;
+
+/// Messages inside of one message that is taken in, those of lists and entries of maps included.
+pub const SUB_MESSAGES: usize = 20_000;
+
+/// Memory that one message may take once it is decoded, in bytes, as it is estimated before.
+pub const DECODED_BYTES: usize = 32 << 20;
 
 /// Targets in one `TargetsChanged`, so that a long roster stays far below [`MESSAGE_BYTES`].
 pub const TARGETS_PER_MESSAGE: usize = 1000;

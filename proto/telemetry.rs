@@ -1,6 +1,8 @@
 //! Logs to standard error, spans to a collector where one is configured, and the trace context that orders
 //! carry from program to program (W3C `traceparent`), which needs no collector.
 
+mod flood;
+
 use std::{
     collections::HashMap,
     env, fmt, io,
@@ -148,6 +150,11 @@ fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> 
     EnvFilter::builder().parse(text).map(|_| text.to_owned())
 }
 
+/// Lines that were left out of the log because they came in a flood.
+pub fn lines_left_out() -> u64 {
+    flood::left_out()
+}
+
 /// Starts logging and tracing for the whole process, once. With a collector it must be called, and the
 /// guard dropped, within a multi-threaded tokio runtime.
 ///
@@ -164,6 +171,7 @@ pub fn init(program: &'static str, args: &Args) -> Result<Guard, Problem> {
     let (filter, handle) = reload::Layer::new(filter);
     let verbosity = Verbosity::new(&args.log, Box::new(move |filter| handle.reload(filter)));
     Registry::default()
+        .with(flood::Flood::new())
         .with(spans.with_location(false).with_threads(false).with_filter(filter_fn(is_ours)))
         .with(lines(args.log_format).with_filter(filter))
         .try_init()

@@ -1,7 +1,10 @@
 //! `google.protobuf.Timestamp`, with the JSON form that the protobuf JSON mapping asks for: RFC 3339 in UTC,
 //! ended by `Z`, with 0, 3, 6 or 9 digits of a second. (pbjson's own writes `+00:00`.)
 
-use std::time::{Duration, SystemTime};
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error};
 
@@ -22,6 +25,13 @@ impl Timestamp {
     /// This moment.
     pub fn now() -> Self {
         SystemTime::now().into()
+    }
+
+    /// Whether it is of the years 1970 to 9999, which is what can be written: no clock of a running system is outside of
+    /// them.
+    pub fn is_sane(&self) -> bool {
+        const LAST: i64 = 253_402_300_799;
+        (0..=LAST).contains(&self.seconds) && (0..SECOND).contains(&self.nanos)
     }
 
     /// The same, for the standard library. `None`: out of its range.
@@ -48,20 +58,27 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl fmt::Display for Timestamp {
+    /// RFC 3339; a time that has none by its numbers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(time) = self.system_time().filter(|_| self.is_sane()) else {
+            return write!(f, "{} s and {} ns of 1970", self.seconds, self.nanos);
+        };
+        match self.nanos {
+            0 => humantime::format_rfc3339_seconds(time).fmt(f),
+            nanos if nanos % 1_000_000 == 0 => humantime::format_rfc3339_millis(time).fmt(f),
+            nanos if nanos % 1_000 == 0 => humantime::format_rfc3339_micros(time).fmt(f),
+            _ => humantime::format_rfc3339_nanos(time).fmt(f),
+        }
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Years 1970 to 9999: what humantime writes; no clock of a running system is outside of them.
-        const LAST: i64 = 253_402_300_799;
-        let in_range = (0..=LAST).contains(&self.seconds) && (0..SECOND).contains(&self.nanos);
-        let time = self.system_time().filter(|_| in_range);
-        let time = time.ok_or_else(|| S::Error::custom(format!("{self:?} is out of range")))?;
-        let text = match self.nanos {
-            0 => humantime::format_rfc3339_seconds(time),
-            nanos if nanos % 1_000_000 == 0 => humantime::format_rfc3339_millis(time),
-            nanos if nanos % 1_000 == 0 => humantime::format_rfc3339_micros(time),
-            _ => humantime::format_rfc3339_nanos(time),
-        };
-        serializer.collect_str(&text)
+        if !self.is_sane() {
+            return Err(S::Error::custom(format!("{self:?} is out of range")));
+        }
+        serializer.collect_str(self)
     }
 }
 
@@ -110,7 +127,7 @@ mod tests {
         #[test]
         fn no_number_makes_it_panic(seconds: i64, nanos: i32) {
             let time = Timestamp { seconds, nanos };
-            let _ = (time.system_time(), serde_json::to_string(&time));
+            let _ = (time.system_time(), serde_json::to_string(&time), time.to_string());
         }
     }
 }

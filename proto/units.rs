@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use crate::limits;
+
 /// `500ms`, `2s`, `1h30m`, or ISO 8601 (`PT5S`).
 ///
 /// # Errors
 /// How to write it.
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = if text.starts_with(['P', 'p']) { iso_duration(text) } else { words_duration(text) };
-    parsed.ok_or_else(|| "write it like 500ms, 2s, 1h30m or PT5S".to_owned())
+    let parsed = parsed.ok_or_else(|| "write it like 500ms, 2s, 1h30m or PT5S".to_owned())?;
+    // What is added to a clock's time must stay one.
+    if parsed.as_secs() > limits::SPAN_SECONDS {
+        return Err("it is more than 10,000 years".to_owned());
+    }
+    Ok(parsed)
 }
 
 /// A [`duration`] above zero.
@@ -115,6 +122,14 @@ mod tests {
             assert!(duration(text).expect_err(text).contains("500ms"), "{text}");
         }
         assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn a_duration_that_no_clock_can_count_is_refused() {
+        for text in ["18446744073709551615s", "P9999999999999D", "300000000weeks"] {
+            assert!(duration(text).is_err_and(|what| what.contains("10,000 years")), "{text}");
+        }
+        assert_eq!(duration("315576000000s"), Ok(Duration::from_secs(limits::SPAN_SECONDS)));
     }
 
     #[test]

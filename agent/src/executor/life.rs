@@ -175,7 +175,7 @@ impl Life<'_> {
         let (end, in_force) = match self.bring_into_force(fault, &mut armed, duration, recorded).await {
             Err(end) => (end, None),
             Ok(since) => {
-                self.started(fault, since + duration);
+                self.started(fault, since.saturating_add(duration));
                 (self.wait(fault, &mut armed, subject).await, Some(since))
             }
         };
@@ -200,7 +200,7 @@ impl Life<'_> {
             injected = within(INJECT_LIMIT, "injecting it", fault.inject(&arm)) => injected?,
         };
         hooks::point("agent-injected");
-        armed.deadline(since + duration).await;
+        armed.deadline(since.saturating_add(duration)).await;
         let seen = within(LOOK_LIMIT, "looking whether it took effect", fault.verify()).await;
         self.evidence.append(&mut seen?);
         hooks::point("agent-before-started");

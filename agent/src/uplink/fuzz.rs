@@ -7,7 +7,6 @@ use chaos_kitty::{
     client::TlsFiles,
     endpoint::{DEFAULT_SOCKET, Endpoint},
     lease::{Lease, boot_time},
-    limits,
     v1::ServerMessage,
 };
 use prost::Message;
@@ -23,7 +22,7 @@ use super::{
     outbound::Outbound,
     relay::Relay,
     roster,
-    session::{STEPS, Session, welcome},
+    session::{STEPS, Session, length, welcome},
 };
 use crate::{
     executor::{Executor, Settings},
@@ -52,6 +51,10 @@ static EXECUTOR: LazyLock<(Runtime, Executor, Arc<Reports>)> = LazyLock::new(|| 
 /// One stream from its first message to its end. The input is messages, each after its length in two bytes, little
 /// end first. Gives how many messages were taken in.
 pub fn server_messages(input: &[u8]) -> usize {
+    feed(messages(input))
+}
+
+pub(super) fn feed(messages: impl Iterator<Item = ServerMessage>) -> usize {
     let (runtime, executor, reports) = &*EXECUTOR;
     let uplink = Uplink {
         endpoint: Endpoint::Unix(DEFAULT_SOCKET.into()),
@@ -72,22 +75,21 @@ pub fn server_messages(input: &[u8]) -> usize {
     };
     runtime.block_on(async {
         executor.unlatch();
-        let taken = take_all(&uplink, input);
+        let taken = take_all(&uplink, messages);
         reports.catch_up();
         reports.taken(u64::MAX);
         taken
     })
 }
 
-fn take_all(uplink: &Uplink, input: &[u8]) -> usize {
-    let mut messages = messages(input);
+fn take_all(uplink: &Uplink, mut messages: impl Iterator<Item = ServerMessage>) -> usize {
     let Ok(welcome) = welcome(messages.next()) else { return 0 };
     let (out, _outgoing) = Outbound::new();
     let now = Instant::now();
     let mut session = Session {
         uplink,
         out,
-        lease: Lease::new(limits::LEASE, boot_time()),
+        lease: Lease::new(length(&welcome), boot_time()),
         seen: &uplink.seen,
         roster: Roster::default(),
         told: false,

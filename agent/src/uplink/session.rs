@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Later, Problem, bounds,
     client::{CONNECT_TIMEOUT, dial},
     lease::{Lease, boot_time},
     limits, telemetry,
@@ -97,7 +97,7 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
         Problem::new(Code::ConnectionLost, what)
     })??;
     let welcome = welcome(first)?;
-    let length = welcome.lease.and_then(|lease| lease.try_into().ok()).unwrap_or(limits::LEASE);
+    let length = length(&welcome);
     let renewed = lease
         .as_ref()
         .map_or_else(|| Lease::new(length, hello_sent), |earlier| earlier.attached_again(length, hello_sent));
@@ -128,7 +128,13 @@ pub(super) async fn run(uplink: &Uplink, lease: &mut Option<Lease>) -> Result<()
     outcome.map_err(|ended| Ended { welcome_for: Some(now.elapsed()), ..ended })
 }
 
+/// Of the lease that a server gives.
+pub(super) fn length(welcome: &Welcome) -> Duration {
+    welcome.lease.and_then(|lease| lease.try_into().ok()).unwrap_or(limits::LEASE)
+}
+
 pub(super) fn welcome(first: Option<ServerMessage>) -> Result<Welcome, Ended> {
+    first.as_ref().map_or(Ok(()), bounds::check)?;
     match first.and_then(|message| message.kind) {
         Some(Down::Welcome(welcome)) => Ok(welcome),
         Some(Down::Refusal(refusal)) => Err(refused(refusal)),
@@ -182,7 +188,7 @@ impl Session<'_> {
             if leaving.is_some_and(|deadline| self.uplink.reports.is_empty() || Instant::now() >= deadline) {
                 return Ok(());
             }
-            let silent = self.heard + self.lease.length() * 2;
+            let silent = self.heard.later(self.lease.length().saturating_mul(2));
             tokio::select! {
                 biased;
                 message = inbound.message() => {
@@ -239,6 +245,9 @@ impl Session<'_> {
             self.uplink.relay.down(message);
             return Ok(());
         }
+        if let Err(problem) = bounds::check(&message) {
+            return self.not_within_bounds(message, problem);
+        }
         let executor = &self.uplink.executor;
         match message.kind {
             Some(Down::Renewal(renewal)) => self.renewed(&renewal)?,
@@ -260,6 +269,17 @@ impl Session<'_> {
             }
             // Stale orders; answers to calls, which agents do not make; kinds that only later versions know.
             Some(Down::Stop(_) | Down::RevertAll(_) | Down::Unlatch(_) | Down::Invoked(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    /// What orders too much is refused; anything else of the kind is no word of a server to be obeyed.
+    fn not_within_bounds(&self, message: ServerMessage, problem: Problem) -> Result<(), Ended> {
+        tracing::warn!(%problem, "a message of the server is refused");
+        match message.kind {
+            Some(Down::Start(order)) => self.uplink.executor.refuse(&order, problem),
+            Some(Down::Step(order)) => drop(self.steps.0.try_send(step::failed(&order.step_id, problem))),
+            _ => return Err(problem.into()),
         }
         Ok(())
     }

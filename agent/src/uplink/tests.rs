@@ -1,6 +1,7 @@
 //! The uplink against a server that a test plays itself: what a real server hears and says is what the
 //! relay of a next hop hears and says, so the test stands above one.
 
+mod extremes;
 mod root;
 
 use std::{collections::BTreeMap, time::Duration};

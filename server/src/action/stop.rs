@@ -7,7 +7,8 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem, Timestamp,
+    Code, Later, Problem, Timestamp,
+    bounds::brief,
     v1::{
         ActionStatus, HaltProgress, HaltRequest,
         action_state::Name as State,
@@ -91,7 +92,7 @@ impl Actions {
     pub fn halt(&self, request: &HaltRequest) -> HaltUpdates {
         let started = Instant::now();
         let HaltRequest { reason, source } = request.clone();
-        tracing::warn!(reason, source, "halt");
+        tracing::warn!(reason = brief(&reason), source = brief(&source), "halt");
         if let Err(problem) = self.gate.halt(&reason) {
             tracing::error!(%problem, "the halt would not survive a restart");
             self.fleet.losses.add("halt_not_durable", 1);
@@ -132,7 +133,7 @@ impl Actions {
     pub fn resume(&self, source: &str) -> Result<bool, Problem> {
         let was_halted = self.gate.resume()?;
         if was_halted {
-            tracing::warn!(source, "resumed");
+            tracing::warn!(source = brief(source), "resumed");
             self.bus.publish(
                 event::Kind::Resumed(Resumed { source: source.to_owned() }),
                 "faults are admitted again",
@@ -185,6 +186,6 @@ fn wire(unreached: &Unreached) -> WireUnreached {
     WireUnreached {
         agent_id: unreached.agent_id.clone(),
         active: u32::try_from(unreached.active).unwrap_or(u32::MAX),
-        ends_at: Some(Timestamp::from(SystemTime::now() + left)),
+        ends_at: Some(Timestamp::from(SystemTime::now().later(left))),
     }
 }

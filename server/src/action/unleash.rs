@@ -7,7 +7,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem, Timestamp, telemetry,
+    Code, Later, Problem, Timestamp, telemetry,
     v1::{
         Action, ActionStatus, Target, UnleashRequest, action::Kind, action_kind::Name,
         action_state::Name as State,
@@ -247,7 +247,7 @@ impl Actions {
         let start_timeout = self.fleet.settings().start_timeout;
         let lease = self.fleet.settings().lease;
         let held = self.book.get(id).and_then(|status| settle::held_for(&status)).unwrap_or_default();
-        let settled_by = tokio::time::Instant::now() + lease + held;
+        let settled_by = tokio::time::Instant::now().later(lease).later(held);
         self.unknown(id, settle::no_answer(start_timeout), settled_by, |status| {
             status.state() == State::Admitted
         });

@@ -17,7 +17,7 @@ mod tests;
 use std::time::{Duration, SystemTime};
 
 use chaos_kitty::{
-    Code, Problem, Timestamp,
+    Code, Later, Problem, Timestamp,
     v1::{Experiment, admin_state::Name as Admin, experiment_state::Name as State},
 };
 
@@ -87,7 +87,7 @@ impl Life<'_> {
         if let Some(problem) = self.not_admitted() {
             return Next::Fail(problem);
         }
-        if self.seen.now > self.since() + STALE {
+        if self.seen.now > self.since().later(STALE) {
             return Next::Fail(not_begun(&format!("nothing let it begin within {STALE:?}")));
         }
         if self.seen.admin != Admin::Started || !self.seen.fresh {
@@ -151,7 +151,7 @@ impl Life<'_> {
             _ => {}
         }
         let since = self.since();
-        let (minimum, maximum) = (since + self.times.minimum, since + self.times.maximum);
+        let (minimum, maximum) = (since.later(self.times.minimum), since.later(self.times.maximum));
         if self.seen.now < minimum {
             return Next::Wait(Some(minimum));
         }
@@ -198,7 +198,7 @@ impl Life<'_> {
             Wellbeing::Healthy | Wellbeing::Ill => {}
         }
         let last = self.experiment.last_self_healing_time.and_then(Timestamp::system_time);
-        let due = last.map_or(self.seen.now, |last| last + self.times.interval);
+        let due = last.map_or(self.seen.now, |last| last.later(self.times.interval));
         if self.seen.now < due {
             return if self.seen.fault.is_over() {
                 self.check_or_wait(due)
@@ -226,8 +226,8 @@ impl Life<'_> {
         if !self.method.finalizes() || self.seen.target == Presence::Gone {
             return Next::Become(State::Finished, "healthy, and nothing to finalize".to_owned());
         }
-        let due = self.since() + self.times.finalization;
-        let late = self.seen.now > due + REMEMBERED;
+        let due = self.since().later(self.times.finalization);
+        let late = self.seen.now > due.later(REMEMBERED);
         match &self.seen.finalized {
             Some(Ok(())) => Next::Become(State::Finished, "healthy and finalized".to_owned()),
             Some(Err(problem)) if late || !is_unheard(problem.code) => Next::Fail(problem.clone()),
@@ -237,7 +237,7 @@ impl Life<'_> {
             ),
             _ if self.seen.now < due && self.abort().is_none() => Next::Wait(Some(due)),
             // Its agent may come back.
-            _ if self.seen.target == Presence::Away => Next::Wait(Some(due + REMEMBERED)),
+            _ if self.seen.target == Presence::Away => Next::Wait(Some(due.later(REMEMBERED))),
             _ => self.act(Effect::Finalize),
         }
     }

@@ -128,7 +128,9 @@ impl Experiments {
         }
         let (verdict, reason) = (record.verdict(), record.verdict_reason);
         let name = record.suite.map(|suite| suite.name).unwrap_or_default();
-        let shown = humantime::format_rfc3339_micros(at.system_time().unwrap_or(std::time::UNIX_EPOCH));
+        let shown = humantime::format_rfc3339_micros(
+            at.system_time().filter(|_| at.is_sane()).unwrap_or(std::time::UNIX_EPOCH),
+        );
         tracing::info!(suite = %shown, verdict = verdict.as_str_name(), reason, "suite");
         let message = format!("suite {shown} {}: {reason}", verdict.as_str_name());
         let told =

@@ -1,10 +1,8 @@
 //! Who a node is: what its Hello claims, what the socket knows, and the one target that a worker is. Pure.
 
-use std::collections::BTreeMap;
-
 use chaos_kitty::{
-    Code, Problem,
-    hello::{TEXT_BYTES, check_hello},
+    Code, Problem, bounds,
+    hello::check_hello,
     v1::{Hello, Target, action_kind::Name as Kind, agent_role::Name as Role, target_health::State},
 };
 
@@ -96,15 +94,19 @@ pub(super) fn worker_target(hello: &Hello) -> Option<Target> {
 const WITHHELD: usize = 64;
 
 /// Whether an agent may offer this target. The agent's id is put in by the caller.
-pub(super) fn acceptable(target: &Target) -> Result<(), &'static str> {
+pub(super) fn acceptable(target: &Target) -> Result<(), String> {
+    bounds::check(target).map_err(|problem| problem.message)?;
+    sound(target).map_err(str::to_owned)
+}
+
+fn sound(target: &Target) -> Result<(), &'static str> {
     let texts =
         [&target.id, &target.name, &target.platform_type, &target.aggregation_identifier, &target.host];
-    let sound = |text: &&String| text.len() <= 2 * TEXT_BYTES && !text.contains(char::is_control);
     if target.id.is_empty() || target.name.is_empty() || target.platform_type.is_empty() {
         return Err("id, name or platform is empty");
     }
-    if !texts.iter().all(sound) || !labels_are_sound(&target.labels) {
-        return Err("a text is too long or has control characters");
+    if texts.iter().any(|text| text.contains(char::is_control)) {
+        return Err("a text has control characters");
     }
     if target.withheld.len() > WITHHELD {
         return Err("it withholds more actions than there are");
@@ -113,10 +115,6 @@ pub(super) fn acceptable(target: &Target) -> Result<(), &'static str> {
         return Err("workers come with a Hello of their own");
     }
     Ok(())
-}
-
-fn labels_are_sound(labels: &BTreeMap<String, String>) -> bool {
-    labels.len() <= 64 && labels.iter().all(|(key, value)| key.len().max(value.len()) <= 2 * TEXT_BYTES)
 }
 
 /// Whether the newer of two nodes of one id is the older one come again: the same process on the same boot.

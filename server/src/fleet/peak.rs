@@ -3,6 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use chaos_kitty::Later;
 use tokio::time::Instant;
 
 /// A monotonic queue: sizes fall from front to back, so that it stays short.
@@ -17,7 +18,7 @@ impl Peak {
         while self.sizes.back().is_some_and(|(_, earlier)| *earlier <= size) {
             self.sizes.pop_back();
         }
-        while self.sizes.front().is_some_and(|(at, _)| *at + window < now) {
+        while self.sizes.front().is_some_and(|(at, _)| at.later(window) < now) {
             self.sizes.pop_front();
         }
         self.sizes.push_back((now, size));
@@ -25,7 +26,7 @@ impl Peak {
 
     /// The largest size recorded within the window before now, and when it was so for the last time.
     pub(super) fn within(&self, window: Duration, now: Instant) -> (usize, Instant) {
-        let recent = self.sizes.iter().filter(|(at, _)| *at + window >= now);
+        let recent = self.sizes.iter().filter(|(at, _)| at.later(window) >= now);
         recent.max_by_key(|(at, size)| (*size, *at)).map_or((0, now), |(at, size)| (*size, *at))
     }
 }

@@ -12,6 +12,7 @@ use chaos_kitty::{
     Code, Problem,
     v1::{Selector, Target, target_health::State},
 };
+use prost::Message as _;
 use tokio::time::Instant;
 
 use super::peak::Peak;
@@ -46,6 +47,14 @@ impl Entry {
     }
 }
 
+/// The targets of a node.
+#[derive(Debug, Default)]
+struct Owned {
+    ids: HashSet<String>,
+    /// Of all of them, as they came.
+    bytes: usize,
+}
+
 #[derive(Debug, Default)]
 struct Group {
     /// Ids of those that are reachable.
@@ -67,7 +76,7 @@ pub(super) struct Roster {
     entries: HashMap<String, Entry>,
     names: HashMap<String, BTreeSet<String>>,
     groups: HashMap<GroupKey, Group>,
-    nodes: HashMap<String, HashSet<String>>,
+    nodes: HashMap<String, Owned>,
     /// Ids of the targets that are this process: it may be seen by several platforms.
     processes: HashMap<Process, BTreeSet<String>>,
     /// How long the largest size of a group counts, and how long those that are away are known.
@@ -149,7 +158,9 @@ impl Roster {
             self.remove(&target.id.clone(), now);
         }
         self.names.entry(target.name.clone()).or_default().insert(target.id.clone());
-        self.nodes.entry(target.agent_id.clone()).or_default().insert(target.id.clone());
+        let owned = self.nodes.entry(target.agent_id.clone()).or_default();
+        owned.ids.insert(target.id.clone());
+        owned.bytes = owned.bytes.saturating_add(target.encoded_len());
         if let Some(process) = process(&target) {
             self.processes.entry(process).or_default().insert(target.id.clone());
         }
@@ -166,9 +177,10 @@ impl Roster {
             ids.remove(id);
             ids.is_empty()
         });
-        forget(&mut self.nodes, &target.agent_id, |ids| {
-            ids.remove(id);
-            ids.is_empty()
+        forget(&mut self.nodes, &target.agent_id, |owned| {
+            owned.ids.remove(id);
+            owned.bytes = owned.bytes.saturating_sub(target.encoded_len());
+            owned.ids.is_empty()
         });
         if let Some(process) = process(&target) {
             forget(&mut self.processes, &process, |ids| {
@@ -228,12 +240,12 @@ impl Roster {
 
     /// Ids of a node's targets.
     pub(super) fn of_node(&self, node: &str) -> Vec<String> {
-        self.nodes.get(node).into_iter().flatten().cloned().collect()
+        self.nodes.get(node).into_iter().flat_map(|owned| &owned.ids).cloned().collect()
     }
 
     /// Whether this target is the node's.
     pub(super) fn belongs(&self, id: &str, node: &str) -> bool {
-        self.nodes.get(node).is_some_and(|ids| ids.contains(id))
+        self.nodes.get(node).is_some_and(|owned| owned.ids.contains(id))
     }
 
     /// Whether a target, be it hidden, is of one of these platforms.
@@ -243,7 +255,12 @@ impl Roster {
 
     /// How many targets a node has.
     pub(super) fn count_of(&self, node: &str) -> usize {
-        self.nodes.get(node).map_or(0, HashSet::len)
+        self.nodes.get(node).map_or(0, |owned| owned.ids.len())
+    }
+
+    /// Bytes of a node's targets.
+    pub(super) fn bytes_of(&self, node: &str) -> usize {
+        self.nodes.get(node).map_or(0, |owned| owned.bytes)
     }
 
     /// A reachable target by its id.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem, hello,
+    Code, Problem, bounds, hello,
     v1::{
         AgentMessage, Goodbye, Hello, ServerMessage, agent_message::Kind, agent_role::Name as Role,
         server_message,
@@ -108,8 +108,11 @@ impl Session {
     ///
     /// # Errors
     /// The status that the whole stream is to end with.
-    pub(super) fn take(&mut self, message: AgentMessage) -> Result<(), Problem> {
+    pub(super) fn take(&mut self, mut message: AgentMessage) -> Result<(), Problem> {
         self.take_settled();
+        if !self.within_bounds(&mut message) {
+            return Ok(());
+        }
         let AgentMessage { node: address, kind } = message;
         let Some(own) = self.own.clone() else {
             let Some(Kind::Hello(hello)) = kind else {
@@ -150,6 +153,26 @@ impl Session {
         }
     }
 
+    /// Leaves out of a message what is over its bounds. False: all of it is. A relay carries the messages of others, so
+    /// its stream goes on. A Hello as a whole is looked at by who answers it.
+    fn within_bounds(&self, message: &mut AgentMessage) -> bool {
+        let left_out = bounds::sift(message);
+        let node =
+            if message.node.is_empty() { self.own.as_deref().unwrap_or_default() } else { &message.node };
+        if let Some(first) = &left_out.first {
+            tracing::warn!(node = bounds::brief(node), count = left_out.count, %first, "entries are left out");
+            self.fleet.losses.add("entries_refused", left_out.count);
+        }
+        match bounds::check(message) {
+            Err(problem) if !matches!(message.kind, Some(Kind::Hello(_))) => {
+                tracing::warn!(node = bounds::brief(node), %problem, "a message is refused");
+                self.fleet.losses.add("messages_refused", 1);
+                false
+            }
+            _ => true,
+        }
+    }
+
     fn hello(&mut self, hello: Hello, address: &str, relay: Option<&str>) -> Result<(), Problem> {
         if self.nodes.len() >= CARRIED {
             return Err(Problem::new(Code::LimitReached, format!("{CARRIED} nodes are on this stream")));
@@ -187,7 +210,7 @@ impl Session {
     }
 
     fn refuse(&self, address: &str, problem: Problem) {
-        tracing::warn!(node = address, %problem, "a relayed node is refused");
+        tracing::warn!(node = bounds::brief(address), %problem, "a relayed node is refused");
         self.fleet.losses.add("nodes_refused", 1);
         self.mailbox.push(refusal(address, problem));
     }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Later, Problem,
     v1::{RunStep, StepResult, Target, run_step, server_message::Kind},
 };
 use tokio::{
@@ -38,7 +38,7 @@ impl Fleet {
         // It may have changed hands meanwhile.
         let node = self.node_of(target)?;
         let start_within = self.settings.start_timeout;
-        let deadline = Instant::now() + timeout + start_within;
+        let deadline = Instant::now().later(timeout).later(start_within);
         let order = RunStep {
             step_id: step_id.clone(),
             target_id: target.id.clone(),

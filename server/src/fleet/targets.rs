@@ -2,13 +2,31 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use chaos_kitty::v1::{Target, TargetsChanged, event};
+use chaos_kitty::{
+    bounds::brief,
+    v1::{Target, TargetsChanged, event},
+};
 use tokio::time::Instant;
 
 use super::{Fleet, identity::acceptable, node::Node, roster::Change};
 
-/// Targets of one agent.
+/// Targets of one agent, and their bytes.
 const TARGETS_PER_AGENT: usize = 100_000;
+const BYTES_PER_AGENT: usize = 64 << 20;
+
+/// Targets of one message that are not taken in: one line of the log for all of them.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    first: Option<String>,
+}
+
+impl Refused {
+    fn add(&mut self, id: &str, why: String) {
+        self.count = self.count.saturating_add(1);
+        self.first.get_or_insert_with(|| format!("{}: {why}", brief(id)));
+    }
+}
 
 impl Fleet {
     /// Takes in an agent's list of targets, or what changed in it.
@@ -49,6 +67,7 @@ impl Fleet {
     /// Takes in what is acceptable of these targets; the rest is logged and counted.
     pub(super) fn upsert_targets(&self, node: &Arc<Node>, targets: Vec<Target>) {
         let now = Instant::now();
+        let mut refused = Refused::default();
         for mut target in targets {
             target.agent_id = node.id().to_owned();
             // How it stands is the server's to say.
@@ -56,13 +75,15 @@ impl Fleet {
             if !node.is_worker()
                 && let Err(why) = acceptable(&target)
             {
-                self.refuse_target(node, &target, why);
+                refused.add(&target.id, why);
                 continue;
             }
             let target = Arc::new(target);
             let outcome = {
                 let mut state = self.state();
-                if state.roster.count_of(node.id()) >= TARGETS_PER_AGENT {
+                if state.roster.count_of(node.id()) >= TARGETS_PER_AGENT
+                    || state.roster.bytes_of(node.id()) >= BYTES_PER_AGENT
+                {
                     Err("the agent has too many targets".to_owned())
                 } else {
                     let offered = state.roster.upsert(target.clone(), now);
@@ -77,8 +98,12 @@ impl Fleet {
                     self.tell_removed(before);
                     self.tell_added(target);
                 }
-                Err(why) => self.refuse_target(node, &target, &why),
+                Err(why) => refused.add(&target.id, why),
             }
+        }
+        if let Some(first) = refused.first {
+            tracing::warn!(node = node.id(), count = refused.count, first, "targets are refused");
+            self.losses.add("targets_refused", refused.count);
         }
     }
 
@@ -114,12 +139,6 @@ impl Fleet {
         for target in hidden {
             self.tell_away(target, "is not connected");
         }
-    }
-
-    fn refuse_target(&self, node: &Node, target: &Target, why: &str) {
-        let id: String = target.id.chars().take(200).collect();
-        tracing::warn!(node = node.id(), target = id, why, "a target is refused");
-        self.losses.add("targets_refused", 1);
     }
 
     fn tell_added(&self, target: Arc<Target>) {

@@ -7,6 +7,7 @@ use std::{
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
+    bounds::brief,
     v1::{
         AdminStateResponse, SetAdminStateRequest,
         admin_state::Name,
@@ -68,7 +69,7 @@ impl Admin {
         }
         let now = SystemTime::now();
         *self.state() = (state, now);
-        tracing::warn!(state = state.as_str_name(), source, "administrative state");
+        tracing::warn!(state = state.as_str_name(), source = brief(source), "administrative state");
         let changed = AdminStateChanged { state: state.into(), source: source.clone() };
         let message = format!("the administrative state is {}", state.as_str_name());
         self.bus.publish(event::Kind::AdminState(changed), message);

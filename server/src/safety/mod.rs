@@ -19,7 +19,7 @@ use std::{
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use chaos_kitty::{
@@ -119,7 +119,7 @@ impl Gate {
             && status.group_size > 0
         {
             let seen = status.ended_at.filter(|_| is_over(status.state()));
-            let seen = seen.map(|at| UNIX_EPOCH + Duration::from_secs(at.seconds.try_into().unwrap_or(0)));
+            let seen = seen.and_then(Timestamp::system_time);
             let age = seen.and_then(|at| at.elapsed().ok()).unwrap_or_default();
             self.fleet.remember_group(key, status.group_size as usize, age, &status.agent_id);
         }

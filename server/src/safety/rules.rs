@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, Timestamp,
     v1::{Action, ActionStatus, Target, action::Kind, delay::Mode, evidence::Phase, target_health::State},
 };
 
@@ -85,7 +85,7 @@ pub(super) fn is_back(group: &GroupView, left: Duration, absent: &[String]) -> R
 
 /// The time of day, UTC.
 pub(super) fn clock(at: SystemTime) -> String {
-    humantime::format_rfc3339_seconds(at).to_string()
+    Timestamp { nanos: 0, ..Timestamp::from(at) }.to_string()
 }
 
 /// Whether what became of an action shows that its target runs again, and no check of its own says more: then that is

@@ -98,7 +98,6 @@ impl Store {
     /// [`Code::NoSuchSuite`], [`Code::StoreUnavailable`].
     pub async fn suite_record(&self, at: Timestamp) -> Result<SuiteRecord, Problem> {
         self.read(move |connection| record(connection, micros(at))).await?.ok_or_else(|| {
-            let at = humantime::format_rfc3339_micros(at.system_time().unwrap_or(std::time::UNIX_EPOCH));
             Problem::new(Code::NoSuchSuite, format!("no suite was built at {at}"))
                 .hint("see `kittyctl experiment history`")
         })

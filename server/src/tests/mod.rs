@@ -3,6 +3,7 @@
 mod actions;
 mod attach;
 mod departure;
+mod extremes;
 mod halt;
 mod late;
 mod load;

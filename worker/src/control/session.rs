@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chaos_kitty::{
-    Code, Problem, client,
+    Code, Problem, bounds, client,
     lease::boot_time,
     limits,
     v1::{
@@ -53,6 +53,9 @@ impl Control {
             Ok(Err(status)) => return Ok(Ended::Lost(status.into())),
             Err(_) => return Ok(Ended::Lost(lost("the server did not answer the Hello in time"))),
         };
+        if let Err(problem) = first.as_ref().map_or(Ok(()), bounds::check) {
+            return Ok(Ended::Lost(problem));
+        }
         match first.and_then(|message| message.kind) {
             Some(Down::Welcome(welcome)) => {
                 if let Err(problem) = self.welcomed(&welcome, hello_sent) {
@@ -104,7 +107,7 @@ impl Control {
             tokio::select! {
                 message = timeout(SILENCE, inbound.message()) => {
                     let ended = match message {
-                        Ok(Ok(Some(message))) => self.obey(message.kind, &out).err(),
+                        Ok(Ok(Some(message))) => self.take(message, &out).err(),
                         Ok(Ok(None)) => Some(Ended::Lost(lost("the server ended the stream"))),
                         Ok(Err(status)) => Some(Ended::Lost(status.into())),
                         Err(_) => Some(Ended::Lost(lost("nothing was heard of the server for too long"))),
@@ -130,6 +133,17 @@ impl Control {
                 },
             }
         }
+    }
+
+    /// What orders too much is refused; anything else of the kind is no word of a server to be obeyed.
+    fn take(&mut self, message: ServerMessage, out: &Outbound) -> Result<(), Ended> {
+        let Err(problem) = bounds::check(&message) else { return self.obey(message.kind, out) };
+        tracing::warn!(%problem, "a message of the server is refused");
+        match message.kind {
+            Some(Down::Start(order)) => self.faults.start(&order, Err(problem)),
+            _ => return Err(Ended::Lost(problem)),
+        }
+        Ok(())
     }
 
     /// Does what one message says.

@@ -129,7 +129,8 @@ pub(super) async fn accept(
 
 async fn first_hello(stream: &mut Streaming<AgentMessage>) -> Result<Hello, Problem> {
     let first = timeout(limits::HELLO_TIMEOUT, stream.message()).await;
-    let message = first.map_err(|_| violation("no Hello came in time"))??;
+    let mut message = first.map_err(|_| violation("no Hello came in time"))??;
+    message.as_mut().map(super::within_bounds).transpose()?;
     match message {
         Some(AgentMessage { node, kind: Some(Up::Hello(hello)) }) if node.is_empty() => Ok(hello),
         _ => Err(violation("the first message of a stream must be a Hello")),

@@ -16,9 +16,9 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, bounds,
     peer::Watched,
-    v1::{AgentMessage, Hello, ServerMessage},
+    v1::{AgentMessage, Hello, ServerMessage, agent_message},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -106,9 +106,18 @@ impl Relay {
     }
 
     /// A message of a neighbour. An error ends its stream.
-    fn up(&self, link: Link, message: AgentMessage) -> Result<Upward, Problem> {
+    fn up(&self, link: Link, mut message: AgentMessage) -> Result<Upward, Problem> {
+        let checked = within_bounds(&mut message);
         let mut inner = self.inner();
         let up = inner.up.clone().ok_or_else(away)?;
+        if let Err(problem) = checked {
+            if message.node.is_empty() {
+                return Err(problem);
+            }
+            // The nodes behind a neighbour are not to suffer for one of them.
+            tracing::warn!(node = bounds::brief(&message.node), %problem, "a message is not passed on");
+            return Ok((Vec::new(), up));
+        }
         let effects = inner.table.upward(link, message)?;
         Ok((effects.into_iter().filter_map(|effect| inner.apply(effect)).collect(), up))
     }
@@ -158,6 +167,15 @@ impl Inner {
         let older = self.table.link_of(node).and_then(|link| self.links.get(&link));
         older.is_some_and(Handle::peer_ended)
     }
+}
+
+/// Leaves out of a neighbour's message what is over its bounds. A Hello as a whole is looked at by who answers it.
+fn within_bounds(message: &mut AgentMessage) -> Result<(), Problem> {
+    let left_out = bounds::sift(message);
+    if let Some(first) = left_out.first {
+        tracing::warn!(node = bounds::brief(&message.node), count = left_out.count, %first, "entries are left out");
+    }
+    if matches!(message.kind, Some(agent_message::Kind::Hello(_))) { Ok(()) } else { bounds::check(message) }
 }
 
 /// No stream to the server at this moment.

@@ -1,5 +1,5 @@
 use chaos_kitty::{
-    Problem, Timestamp,
+    Problem, Timestamp, telemetry,
     v1::{
         ListTargetsRequest, ListTargetsResponse, OperationStatus, OperationSummary, Selector, Status, Target,
         agent_role::Name as Role, target_health::State,
@@ -20,7 +20,11 @@ pub(super) fn status(service: &Service) -> Status {
     let mut losses = service.fleet.losses.all();
     let listening = service.listening.get();
     losses.extend(listening.into_iter().flat_map(|listening| listening.losses.all()));
-    let counted = [("records", service.store.lost()), ("notifications", service.notifier.lost())];
+    let counted = [
+        ("records", service.store.lost()),
+        ("notifications", service.notifier.lost()),
+        ("log_lines", telemetry::lines_left_out()),
+    ];
     losses.extend(
         counted.into_iter().filter(|(_, lost)| *lost > 0).map(|(name, lost)| (name.to_owned(), lost)),
     );

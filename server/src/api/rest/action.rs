@@ -36,15 +36,15 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListActionsRequest>,
 ) -> Answer {
-    answer(chaos.list_actions(caller.request(request)).await?)
+    answer(chaos.list_actions(caller.request(request)?).await?)
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(id): Path<String>, caller: Caller) -> Answer {
-    answer(chaos.get_action(caller.request(v1::GetActionRequest { id })).await?)
+    answer(chaos.get_action(caller.request(v1::GetActionRequest { id })?).await?)
 }
 
 async fn stop<C: Chaos>(State(chaos): State<Arc<C>>, Path(id): Path<String>, caller: Caller) -> Answer {
-    answer(chaos.stop_action(caller.request(v1::StopActionRequest { id })).await?)
+    answer(chaos.stop_action(caller.request(v1::StopActionRequest { id })?).await?)
 }
 
 #[derive(Default, Deserialize)]
@@ -65,7 +65,7 @@ async fn unleash<C: Chaos>(
     Asked(Wait { wait }): Asked<Wait>,
     Sent(request): Sent<v1::UnleashRequest>,
 ) -> Answer {
-    let updates = chaos.unleash(caller.request(request)).await?.into_inner();
+    let updates = chaos.unleash(caller.request(request)?).await?.into_inner();
     let mut actions = Vec::new();
     if wait {
         collect(updates, &mut actions, |_| false).await?;

@@ -32,7 +32,7 @@ pub(super) fn routes<C: Chaos>() -> Routes<C> {
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    let state = chaos.get_admin_state(caller.request(v1::GetAdminStateRequest {})).await?;
+    let state = chaos.get_admin_state(caller.request(v1::GetAdminStateRequest {})?).await?;
     Ok(json(&compat::admin_state(state.get_ref()))?)
 }
 
@@ -53,6 +53,6 @@ async fn set_state<C: Chaos>(
         Problem::invalid("state", format!("there is no state {state:?}"))
             .hint(format!("one of {}", STATES.join(", ")))
     })?;
-    chaos.set_admin_state(caller.request(v1::SetAdminStateRequest { state: name.into(), source })).await?;
+    chaos.set_admin_state(caller.request(v1::SetAdminStateRequest { state: name.into(), source })?).await?;
     Ok(Response::new(Body::empty()))
 }

@@ -20,5 +20,5 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListAgentsRequest>,
 ) -> Answer {
-    answer(chaos.list_agents(caller.request(request)).await?)
+    answer(chaos.list_agents(caller.request(request)?).await?)
 }

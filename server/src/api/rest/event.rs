@@ -42,7 +42,7 @@ impl<S: Sync> FromRequestParts<S> for Kinds {
 }
 
 async fn watch<C: Chaos>(State(chaos): State<Arc<C>>, Kinds(kinds): Kinds, caller: Caller) -> Answer {
-    let events = chaos.watch_events(caller.request(v1::WatchEventsRequest { kinds })).await?.into_inner();
+    let events = chaos.watch_events(caller.request(v1::WatchEventsRequest { kinds })?).await?.into_inner();
     let sent = events.map(|event| Ok::<_, Infallible>(event.map_or_else(broken_off, told)));
     Ok(Sse::new(sent).keep_alive(sse::KeepAlive::default()).into_response())
 }

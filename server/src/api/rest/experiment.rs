@@ -64,12 +64,12 @@ async fn list<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller, Asked(which
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(id): Path<String>, caller: Caller) -> Answer {
-    let found = chaos.get_experiment(caller.request(v1::GetExperimentRequest { id })).await?;
+    let found = chaos.get_experiment(caller.request(v1::GetExperimentRequest { id })?).await?;
     Ok(json(&compat::experiment(found.get_ref())?)?)
 }
 
 async fn stop<C: Chaos>(State(chaos): State<Arc<C>>, Path(id): Path<String>, caller: Caller) -> Answer {
-    let stopped = chaos.stop_experiment(caller.request(v1::StopExperimentRequest { id })).await?;
+    let stopped = chaos.stop_experiment(caller.request(v1::StopExperimentRequest { id })?).await?;
     Ok(json(&compat::experiment(stopped.get_ref())?)?)
 }
 
@@ -78,7 +78,7 @@ async fn build<C: Chaos>(
     caller: Caller,
     Sent(suite): Sent<v1::ExperimentSuite>,
 ) -> Answer {
-    let built = chaos.build_experiment(caller.request(suite)).await?.into_inner();
+    let built = chaos.build_experiment(caller.request(suite)?).await?.into_inner();
     shown(&built.experiments)
 }
 
@@ -95,7 +95,7 @@ async fn start_on<C: Chaos>(
 }
 
 async fn started<C: Chaos>(chaos: &C, caller: Caller, target: String) -> Answer {
-    let request = caller.request(v1::StartExperimentRequest { target });
+    let request = caller.request(v1::StartExperimentRequest { target })?;
     shown(&chaos.start_experiment(request).await?.into_inner().experiments)
 }
 
@@ -104,7 +104,7 @@ async fn methods<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListExperimentMethodsRequest>,
 ) -> Answer {
-    answer(chaos.list_experiment_methods(caller.request(request)).await?)
+    answer(chaos.list_experiment_methods(caller.request(request)?).await?)
 }
 
 async fn grouped_by_state<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
@@ -124,7 +124,7 @@ async fn experiments<C: Chaos>(
     let (mut found, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = v1::ListExperimentsRequest { all, page_size: PAGE, page_token };
-        let page = chaos.list_experiments(caller.clone().request(request)).await?.into_inner();
+        let page = chaos.list_experiments(caller.clone().request(request)?).await?.into_inner();
         found.extend(page.experiments);
         page_token = page.next_page_token;
         if page_token.is_empty() {

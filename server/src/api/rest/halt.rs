@@ -26,7 +26,7 @@ async fn halt<C: Chaos>(
     caller: Caller,
     Sent(request): Sent<v1::HaltRequest>,
 ) -> Answer {
-    let progress = chaos.halt(caller.request(request)).await?.into_inner();
+    let progress = chaos.halt(caller.request(request)?).await?.into_inner();
     let mut progress = pin!(progress);
     let (mut actions, mut summary) = (Vec::new(), None);
     while let Some(step) = progress.next().await {
@@ -44,5 +44,5 @@ async fn resume<C: Chaos>(
     caller: Caller,
     Sent(request): Sent<v1::ResumeRequest>,
 ) -> Answer {
-    answer(chaos.resume(caller.request(request)).await?)
+    answer(chaos.resume(caller.request(request)?).await?)
 }

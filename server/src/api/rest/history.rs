@@ -70,7 +70,7 @@ fn pages<C: Chaos>(
         async move {
             let Some(page_token) = page_token else { return Ok(None) };
             let request = v1::GetExperimentHistoryRequest { page_size: PAGE, page_token };
-            let page = chaos.get_experiment_history(caller.request(request)).await?.into_inner();
+            let page = chaos.get_experiment_history(caller.request(request)?).await?.into_inner();
             let next = Some(page.next_page_token.clone()).filter(|token| !token.is_empty());
             Ok(Some((page, next)))
         }
@@ -81,5 +81,5 @@ async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(at): Path<String>, cal
     let at: Timestamp = serde_json::from_value(Value::String(at)).map_err(|error| {
         Problem::invalid("timestamp", error).hint("take a key of GET /experiment/history")
     })?;
-    answer(chaos.get_suite_record(caller.request(v1::GetSuiteRecordRequest { at: Some(at) })).await?)
+    answer(chaos.get_suite_record(caller.request(v1::GetSuiteRecordRequest { at: Some(at) })?).await?)
 }

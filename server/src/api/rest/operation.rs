@@ -35,11 +35,11 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListOperationsRequest>,
 ) -> Answer {
-    answer(chaos.list_operations(caller.request(request)).await?)
+    answer(chaos.list_operations(caller.request(request)?).await?)
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(name): Path<String>, caller: Caller) -> Answer {
-    let all = chaos.list_operations(caller.request(v1::ListOperationsRequest {})).await?.into_inner();
+    let all = chaos.list_operations(caller.request(v1::ListOperationsRequest {})?).await?.into_inner();
     let named = |status: &v1::OperationStatus| status.operation.as_ref().is_some_and(|o| o.name == name);
     let found = all.operations.into_iter().find(named).ok_or_else(|| {
         Problem::new(Code::NoSuchOperation, format!("no operation {name:?}"))
@@ -61,9 +61,9 @@ async fn put<C: Chaos>(
     }
     operation.name = name;
     let request = v1::PutOperationRequest { operation: Some(operation) };
-    answer(chaos.put_operation(caller.request(request)).await?)
+    answer(chaos.put_operation(caller.request(request)?).await?)
 }
 
 async fn delete<C: Chaos>(State(chaos): State<Arc<C>>, Path(name): Path<String>, caller: Caller) -> Answer {
-    answer(chaos.delete_operation(caller.request(v1::DeleteOperationRequest { name })).await?)
+    answer(chaos.delete_operation(caller.request(v1::DeleteOperationRequest { name })?).await?)
 }

@@ -34,7 +34,7 @@ pub(super) fn routes<C: Chaos>() -> Routes<C> {
 
 async fn list<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
     let platforms = platforms(&*chaos, &caller).await?;
-    let schedule = chaos.get_schedule(caller.clone().request(v1::GetScheduleRequest {})).await?.into_inner();
+    let schedule = chaos.get_schedule(caller.clone().request(v1::GetScheduleRequest {})?).await?.into_inner();
     let mut rosters: HashMap<String, Vec<Target>> = HashMap::new();
     for target in roster(&*chaos, &caller).await? {
         rosters.entry(target.platform_type.clone()).or_default().push(target);
@@ -55,7 +55,7 @@ async fn refresh() -> Response {
 }
 
 async fn platforms<C: Chaos>(chaos: &C, caller: &Caller) -> Result<Vec<v1::Platform>, tonic::Status> {
-    let request = caller.clone().request(v1::ListPlatformsRequest {});
+    let request = caller.clone().request(v1::ListPlatformsRequest {})?;
     Ok(chaos.list_platforms(request).await?.into_inner().platforms)
 }
 
@@ -64,7 +64,7 @@ async fn roster<C: Chaos>(chaos: &C, caller: &Caller) -> Result<Vec<Target>, ton
     let mut request = v1::ListTargetsRequest::default();
     let mut found = Vec::new();
     loop {
-        let page = chaos.list_targets(caller.clone().request(request.clone())).await?.into_inner();
+        let page = chaos.list_targets(caller.clone().request(request.clone())?).await?.into_inner();
         found.extend(page.targets);
         if page.next_page_token.is_empty() {
             return Ok(found);

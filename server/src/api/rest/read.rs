@@ -6,9 +6,10 @@ use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Query, Request},
 };
-use chaos_kitty::{Code, Problem, limits};
+use chaos_kitty::{Code, Problem, bounds, limits};
 use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use prost::{Message, Name};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
@@ -29,13 +30,17 @@ pub(super) struct Caller {
 
 impl Caller {
     /// The call, as if it had come by gRPC.
-    pub(super) fn request<T>(self, message: T) -> tonic::Request<T> {
+    ///
+    /// # Errors
+    /// A field is over its bounds.
+    pub(super) fn request<T: Message + Name>(self, message: T) -> Result<tonic::Request<T>, Problem> {
+        bounds::check(&message)?;
         let mut request = tonic::Request::new(message);
         request.extensions_mut().insert(self.peer);
         if let Some(traceparent) = self.traceparent {
             request.metadata_mut().insert(TRACEPARENT, traceparent);
         }
-        request
+        Ok(request)
     }
 }
 

@@ -44,11 +44,11 @@ async fn show<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::GetScheduleRequest>,
 ) -> Answer {
-    answer(chaos.get_schedule(caller.request(request)).await?)
+    answer(chaos.get_schedule(caller.request(request)?).await?)
 }
 
 async fn automated<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    let schedule = chaos.get_schedule(caller.request(v1::GetScheduleRequest {})).await?;
+    let schedule = chaos.get_schedule(caller.request(v1::GetScheduleRequest {})?).await?;
     Ok(json(&schedule.get_ref().automated)?)
 }
 
@@ -62,7 +62,7 @@ async fn switch_off<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> An
 
 async fn switched<C: Chaos>(chaos: &C, caller: Caller, automated: bool) -> Answer {
     let request = v1::UpdateScheduleRequest { automated: Some(automated), backoff: None };
-    chaos.update_schedule(caller.request(request)).await?;
+    chaos.update_schedule(caller.request(request)?).await?;
     Ok(compat::done())
 }
 
@@ -80,6 +80,6 @@ async fn set_backoff<C: Chaos>(
     let backoff =
         units::duration(&backoff_duration).map_err(|what| Problem::invalid("backoffDuration", what))?;
     let request = v1::UpdateScheduleRequest { automated: None, backoff: Some(backoff.into()) };
-    chaos.update_schedule(caller.request(request)).await?;
+    chaos.update_schedule(caller.request(request)?).await?;
     Ok(Response::new(Body::empty()))
 }

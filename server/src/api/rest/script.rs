@@ -25,9 +25,9 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListScriptsRequest>,
 ) -> Answer {
-    answer(chaos.list_scripts(caller.request(request)).await?)
+    answer(chaos.list_scripts(caller.request(request)?).await?)
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(name): Path<String>, caller: Caller) -> Answer {
-    answer(chaos.get_script(caller.request(v1::GetScriptRequest { name })).await?)
+    answer(chaos.get_script(caller.request(v1::GetScriptRequest { name })?).await?)
 }

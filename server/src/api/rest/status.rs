@@ -20,5 +20,5 @@ async fn show<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::GetStatusRequest>,
 ) -> Answer {
-    answer(chaos.get_status(caller.request(request)).await?)
+    answer(chaos.get_status(caller.request(request)?).await?)
 }

@@ -20,5 +20,5 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListTargetsRequest>,
 ) -> Answer {
-    answer(chaos.list_targets(caller.request(request)).await?)
+    answer(chaos.list_targets(caller.request(request)?).await?)
 }

@@ -146,7 +146,7 @@ async fn bodies_of_another_type_or_size_are_refused() {
     for media in ["application/json", "APPLICATION/JSON;charset=utf-8", "application/json ; a=b"] {
         assert_eq!(rest.raw(post(Some(media), "{}".to_owned())).await.0, 200, "{media:?}");
     }
-    let fits = format!("{{\"source\": \"{}\"}}", "x".repeat(limits::BODY_BYTES - 14));
+    let fits = format!("{{}}{}", " ".repeat(limits::BODY_BYTES - 2));
     assert_eq!(fits.len(), limits::BODY_BYTES);
     assert_eq!(rest.raw(post(Some("application/json"), fits.clone())).await.0, 200);
     assert_eq!(rest.raw(post(Some("application/json"), fits + " ")).await.0, 413);

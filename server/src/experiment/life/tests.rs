@@ -452,3 +452,33 @@ proptest! {
         }
     }
 }
+
+/// An older version stored whatever it was told.
+#[test]
+fn no_number_that_was_stored_makes_a_look_panic() {
+    let spans = [i64::MIN, -1, 0, 1, 315_576_000_000, i64::MAX];
+    let states = [State::Created, State::Starting, State::Started, State::SelfHealing, State::Finalizing];
+    for state in states {
+        for (seconds, moment) in spans.iter().flat_map(|span| spans.iter().map(move |at| (*span, *at))) {
+            let span = Some(pbjson_types::Duration { seconds, nanos: 999_999_999 });
+            let at = Some(Timestamp { seconds: moment, nanos: 999_999_999 });
+            let mut experiment = in_state(state, true);
+            experiment.parameters = Some(MethodParameters {
+                minimum_duration: span,
+                maximum_duration: span,
+                finalization_duration: span,
+                self_healing_interval: span,
+                self_healing_retries: Some(u32::MAX),
+                kind: None,
+            });
+            experiment.start_time = at;
+            experiment.last_self_healing_time = at;
+            experiment.transitions.iter_mut().for_each(|transition| transition.at = at);
+            for fault in [Fault::None, Fault::InForce, Fault::Over] {
+                let seen = Seen { fault, target: Presence::Unwell, ..seen(7) };
+                let _ = next(&experiment, &script(), &seen);
+                let _ = next(&experiment, &method("delay"), &seen);
+            }
+        }
+    }
+}

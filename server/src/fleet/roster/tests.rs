@@ -167,7 +167,7 @@ proptest! {
                 _ => drop(roster.hide_all_of(&node, now)),
             }
             let by_name: usize = roster.names.values().map(BTreeSet::len).sum();
-            let by_node: usize = roster.nodes.values().map(HashSet::len).sum();
+            let by_node: usize = roster.nodes.values().map(|owned| owned.ids.len()).sum();
             let in_groups: usize = roster.groups.values().map(|group| group.members.len()).sum();
             let grouped = roster.all().filter(|target| !target.aggregation_identifier.is_empty()).count();
             prop_assert_eq!((by_name, by_node), (roster.entries.len(), roster.entries.len()));
