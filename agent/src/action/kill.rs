@@ -75,21 +75,10 @@ impl Kill {
         Ok(())
     }
 
-    /// A signal that may not be sent, or that does nothing, is no fault.
-    fn may_strike(&self) -> Result<(), Problem> {
-        let (targets, name) = (self.targets(), self.signal.name);
-        if self.through.is_none() {
-            super::may_signal(&targets)?;
-        }
+    /// Whether the signal does nothing to any of them: an end is not to be expected then.
+    fn is_ignored(&self, targets: &[Process]) -> bool {
         let signal = Signal::from_named_raw(self.signal.number);
-        let ignored = signal.is_some_and(|signal| {
-            !targets.is_empty() && targets.iter().all(|process| process::ignores(*process, signal))
-        });
-        if ignored {
-            let what = format!("process {} ignores SIG{name}", self.extent.main);
-            return Err(Problem::new(Code::AlreadyInState, what).hint("send another signal, e.g. KILL"));
-        }
-        Ok(())
+        signal.is_some_and(|signal| targets.iter().all(|process| process::ignores(*process, signal)))
     }
 
     async fn strike(&mut self) -> Result<Duration, Problem> {
@@ -150,12 +139,19 @@ impl Fault for Kill {
                 .stat()
                 .map(|stat| stat.state)
                 .ok_or_else(|| Problem::new(Code::TargetGone, format!("process {main} has ended")))?;
-            self.may_strike()?;
-            Ok(Prepared {
-                processes: self.targets(),
-                evidence: vec![evidence(Phase::Before, "process state", state)],
-                ..Prepared::default()
-            })
+            let targets = self.targets();
+            if self.through.is_none() {
+                super::may_signal(&targets)?;
+            }
+            let mut seen = vec![evidence(Phase::Before, "process state", state)];
+            if self.is_ignored(&targets) {
+                seen.push(evidence(
+                    Phase::Before,
+                    "signal",
+                    format!("SIG{} does nothing to it", self.signal.name),
+                ));
+            }
+            Ok(Prepared { processes: targets, evidence: seen, ..Prepared::default() })
         }
         .boxed()
     }

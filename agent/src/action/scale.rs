@@ -137,7 +137,10 @@ impl Scale {
                         .hint("something else scales it, e.g. an autoscaler, an operator, a deployment tool"),
                 )
             }
-            Err(problem) if problem.code == Code::TargetGone => Seen::Lost(problem),
+            Err(problem) if problem.code == Code::TargetGone => {
+                let what = format!("{} was scaled down, and somebody removed it meanwhile", self.workload);
+                Seen::Lost(Problem::new(Code::TargetGone, what))
+            }
             Err(_) => Seen::Nothing,
         }
     }

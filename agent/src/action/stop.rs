@@ -93,7 +93,10 @@ impl Stop {
                         .hint("somebody else started it: a person, a socket unit, an orchestrator"),
                 )
             }
-            Err(problem) if problem.code == Code::TargetGone => Seen::Lost(problem),
+            Err(problem) if problem.code == Code::TargetGone => {
+                let what = format!("{} was stopped, and somebody removed it meanwhile", self.name);
+                Seen::Lost(Problem::new(Code::TargetGone, what))
+            }
             Err(_) => Seen::Nothing,
         }
     }

@@ -129,7 +129,10 @@ fn stop(result: &StopResult) -> String {
     let mut text = format!("process {} stopped in {}", result.pid_before, measured(result.took.as_ref()));
     if result.held.is_some() {
         let held = measured(result.held.as_ref());
-        text.push_str(&format!(", held {held}, started as {}", result.pid_after));
+        text.push_str(&format!(", held {held}"));
+        if result.pid_after > 0 {
+            text.push_str(&format!(", started as {}", result.pid_after));
+        }
     }
     text
 }
