@@ -9,6 +9,7 @@
 //! | [`backoff`] | how long to wait before trying again |
 //! | [`socket`] | listening on a Unix socket |
 //! | [`peer`] | who is at the other end of a Unix socket |
+//! | [`procfs`] | reading /proc, whose names may hold any byte |
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
 //! | [`script`] | scripts: their headers and hashes |
@@ -37,6 +38,7 @@ pub mod notify;
 pub mod outbox;
 pub mod peer;
 pub mod problem;
+pub mod procfs;
 pub mod script;
 #[cfg(feature = "program")]
 pub mod settings;

@@ -13,6 +13,8 @@ use rustix::{
 };
 use tokio::{io::unix::AsyncFd, net::UnixStream};
 
+use crate::procfs;
+
 /// Which process is at the other end of a Unix socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -94,12 +96,9 @@ impl Watched {
 /// # Errors
 /// The process is gone, or /proc is not what it should be.
 pub fn start_time(pid: u32) -> io::Result<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The command may hold spaces and parentheses; what follows the last one is regular.
-    let after = stat.rfind(')').map(|end| &stat[end + 1..]);
-    after
-        .and_then(|fields| fields.split_ascii_whitespace().nth(19))
-        .and_then(|field| field.parse().ok())
+    let stat = fs::read(format!("/proc/{pid}/stat"))?;
+    procfs::stat(&stat)
+        .and_then(|(_, mut fields)| fields.nth(19)?.parse().ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat: no start time")))
 }
 

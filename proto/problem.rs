@@ -148,6 +148,10 @@ codes! {
     InUse = 62018, FailedPrecondition, 409;
     /// A step was begun before, and what came of it was never known.
     OutcomeUnknown = 62019, Unknown, 500;
+    /// A part of the target or of its host is there, and could not be looked at.
+    CannotLook = 62025, Unavailable, 503;
+    /// A socket, folder or file that another user has made, or could replace.
+    Untrusted = 62026, PermissionDenied, 403;
 
     /// A value is malformed or out of its range.
     InvalidArgument = 63001, InvalidArgument, 400;

@@ -2,14 +2,19 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
     io::{self, Write},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use chaos_kitty::Problem;
+use chaos_kitty::{
+    Problem,
+    procfs::{field, lines},
+};
 use rustix::fs::{Access, access};
 
 use crate::{
@@ -192,21 +197,25 @@ fn nobody() -> Owner {
 
 /// The version of the hierarchy that freezes and kills, and whether this process may make cgroups there.
 fn cgroup() -> Result<String, String> {
-    let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+    let own = fs::read("/proc/self/cgroup").map_err(|error| error.to_string())?;
     let unified = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(PathBuf::from);
     let unified = unified.into_iter().find(|root| root.join("cgroup.controllers").exists());
     let (version, folder) = match unified {
-        Some(root) => ("v2", root.join(own_path(&own, "0::"))),
-        None => ("v1", Path::new("/sys/fs/cgroup/freezer").join(own_path(&own, ":freezer:"))),
+        Some(root) => ("v2", root.join(own_path(&own, b"0::"))),
+        None => ("v1", Path::new("/sys/fs/cgroup/freezer").join(own_path(&own, b":freezer:"))),
     };
     access(&folder, Access::WRITE_OK).map_err(|error| format!("{version}, {}: {error}", folder.display()))?;
     Ok(format!("{version}, {}", folder.display()))
 }
 
 /// The path after `mark` in /proc/self/cgroup (cgroups(7)), relative to the hierarchy's root.
-fn own_path<'a>(text: &'a str, mark: &str) -> &'a str {
-    let line = text.lines().find_map(|line| line.split_once(mark));
-    line.map_or("", |(_, path)| path.trim_start_matches('/'))
+fn own_path<'a>(text: &'a [u8], mark: &[u8]) -> &'a Path {
+    let path = lines(text).find_map(|line| {
+        let begin = line.windows(mark.len()).position(|window| window == mark)?;
+        line.get(begin + mark.len()..)
+    });
+    let path = Path::new(OsStr::from_bytes(path.unwrap_or_default()));
+    path.strip_prefix("/").unwrap_or(path)
 }
 
 fn capability(number: u32, name: &str) -> Result<String, String> {
@@ -219,10 +228,10 @@ mod tests {
 
     #[test]
     fn the_own_cgroup_is_read_from_either_version() {
-        let text = "11:cpu,cpuacct:/a\n7:freezer:/b/c\n0::/d\n";
-        assert_eq!(own_path(text, "0::"), "d");
-        assert_eq!(own_path(text, ":freezer:"), "b/c");
-        assert_eq!(own_path("", "0::"), "");
+        let text = b"11:cpu,cpuacct:/a\n7:freezer:/b/\xc4\n0::/d\n";
+        assert_eq!(own_path(text, b"0::"), Path::new("d"));
+        assert_eq!(own_path(text, b":freezer:").as_os_str().as_bytes(), b"b/\xc4");
+        assert_eq!(own_path(b"", b"0::"), Path::new(""));
     }
 
     #[test]

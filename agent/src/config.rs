@@ -271,7 +271,7 @@ impl Args {
 
 /// The host's own name.
 pub(crate) fn host_name() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+    String::from_utf8_lossy(&fs::read("/proc/sys/kernel/hostname").unwrap_or_default()).trim().to_owned()
 }
 
 fn label(text: &str) -> Result<(String, String), String> {

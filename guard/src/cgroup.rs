@@ -41,9 +41,9 @@ pub(crate) fn end(cgroup: &Path, version: CgroupVersion) -> io::Result<Progress>
             other => other,
         },
     };
-    match members(cgroup) {
-        Ok(left) if left.is_empty() => Ok(Progress::Done),
-        Ok(_) => or_gone(killed).map(|()| Progress::Again),
+    match is_empty(cgroup) {
+        Ok(true) => Ok(Progress::Done),
+        Ok(false) => or_gone(killed).map(|()| Progress::Again),
         Err(error) => or_gone(Err(error)).map(|()| Progress::Done),
     }
 }
@@ -74,23 +74,37 @@ fn end_frozen(cgroup: &Path) -> io::Result<()> {
     killed
 }
 
+/// One that cannot be looked at, or refuses, does not keep the others.
 fn kill_all(cgroup: &Path) -> io::Result<()> {
-    for process in members(cgroup)? {
-        process.signal(Signal::KILL)?;
-    }
-    Ok(())
+    let kill = |pid| -> io::Result<()> {
+        if let Some(process) = Process::find(pid)? {
+            process.signal(Signal::KILL)?;
+        }
+        Ok(())
+    };
+    pids(cgroup)?.into_iter().fold(Ok(()), |outcome, pid| outcome.and(kill(pid)))
 }
 
-/// Every process in a cgroup and below it that has not ended.
-fn members(cgroup: &Path) -> io::Result<Vec<Process>> {
+fn is_empty(cgroup: &Path) -> io::Result<bool> {
+    for pid in pids(cgroup)? {
+        if Process::find(pid)?.is_some_and(|process| !process.has_ended()) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Every process in a cgroup and below it.
+fn pids(cgroup: &Path) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     for folder in folders(cgroup)? {
         let listed = match read(&folder, "cgroup.procs") {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
-        let listed = listed.lines().filter_map(|pid| Process::now(pid.parse().ok()?));
-        found.extend(listed.filter(|process| !process.has_ended()));
+        for pid in listed.lines() {
+            found.push(pid.parse().map_err(io::Error::other)?);
+        }
     }
     Ok(found)
 }
@@ -105,12 +119,12 @@ fn folders(cgroup: &Path) -> io::Result<Vec<PathBuf>> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other?,
         };
-        found.extend(
-            entries
-                .flatten()
-                .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-                .map(|entry| entry.path()),
-        );
+        for entry in entries {
+            let entry = entry?;
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                found.push(entry.path());
+            }
+        }
     }
     Ok(found)
 }

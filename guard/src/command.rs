@@ -24,13 +24,18 @@ pub(crate) fn run(argv: &[String], limit: Duration) -> io::Result<()> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")))?;
-    if !ends_within(&child, limit) {
+    let late = match ends_within(&child, limit) {
+        Ok(true) => None,
+        Ok(false) => {
+            let what = format!("{program} did not end within {limit:?}");
+            Some(io::Error::new(io::ErrorKind::TimedOut, what))
+        }
+        Err(error) => Some(io::Error::new(error.kind(), format!("watching {program}: {error}"))),
+    };
+    if let Some(error) = late {
         child.kill()?;
         child.wait()?;
-        return Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!("{program} did not end within {limit:?}"),
-        ));
+        return Err(error);
     }
     let status = child.wait()?;
     if status.success() {
@@ -40,12 +45,10 @@ pub(crate) fn run(argv: &[String], limit: Duration) -> io::Result<()> {
     }
 }
 
-fn ends_within(child: &Child, limit: Duration) -> bool {
-    let process = Process::now(child.id());
-    // A child that was not waited for yet has its pid still.
-    process
-        .and_then(|process| process.open().ok().flatten())
-        .is_none_or(|fd| process::ended_within(&fd, limit))
+/// A child that was not waited for yet has its pid still.
+fn ends_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    let process = Process::find(child.id())?.map(|process| process.open()).transpose()?.flatten();
+    Ok(process.is_none_or(|descriptor| process::ended_within(&descriptor, limit)))
 }
 
 fn complaint(child: Child) -> String {

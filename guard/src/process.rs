@@ -1,6 +1,6 @@
 //! A process by pid and start time, so that nothing ever lands on a recycled pid.
 
-use std::{fmt, fs, os::fd::OwnedFd, time::Duration};
+use std::{fmt, fs, io, os::fd::OwnedFd, time::Duration};
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -20,8 +20,16 @@ pub struct Process {
 
 impl Process {
     /// The process that has this pid now. `None`: there is none.
+    ///
+    /// # Errors
+    /// See [`Stat::read`].
+    pub fn find(pid: u32) -> io::Result<Option<Self>> {
+        Ok(Stat::read(pid)?.map(|stat| Self { pid, start_time: stat.start_time }))
+    }
+
+    /// The process that has this pid now. `None`: there is none, or it cannot be looked at.
     pub fn now(pid: u32) -> Option<Self> {
-        Stat::read(pid).map(|stat| Self { pid, start_time: stat.start_time })
+        Self::find(pid).ok().flatten()
     }
 
     /// A descriptor of exactly this incarnation. `None`: it is gone.
@@ -29,14 +37,10 @@ impl Process {
     /// # Errors
     /// The kernel refuses for another reason than that the process is gone, e.g. out of descriptors.
     pub fn open(&self) -> Result<Option<OwnedFd>, Errno> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
-        let descriptor = match pidfd_open(pid, PidfdFlags::empty()) {
-            Ok(descriptor) => descriptor,
-            Err(Errno::SRCH | Errno::INVAL) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(descriptor) = pidfd(self.pid)? else { return Ok(None) };
         // Read after opening: if the pid bears our start time now, the descriptor is of our incarnation.
-        Ok(self.exists().then_some(descriptor))
+        let stat = self.look().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        Ok(stat.map(|_| descriptor))
     }
 
     /// Sends a signal to exactly this incarnation. False: it is gone.
@@ -53,13 +57,21 @@ impl Process {
     }
 
     /// What /proc says of this incarnation. `None`: it is gone.
-    pub fn stat(&self) -> Option<Stat> {
-        Stat::read(self.pid).filter(|stat| stat.start_time == self.start_time)
+    ///
+    /// # Errors
+    /// See [`Stat::read`].
+    pub fn look(&self) -> io::Result<Option<Stat>> {
+        Ok(Stat::read(self.pid)?.filter(|stat| stat.start_time == self.start_time))
     }
 
-    /// Whether its pid still names it; a zombie counts.
+    /// The same for words and figures, where nothing is decided. `None`: it is gone, or cannot be looked at.
+    pub fn stat(&self) -> Option<Stat> {
+        self.look().ok().flatten()
+    }
+
+    /// Whether its pid still names it; a zombie counts, and so does one that cannot be looked at.
     pub fn exists(&self) -> bool {
-        self.stat().is_some()
+        !matches!(self.look(), Ok(None))
     }
 
     /// Whether it has ended; a zombie has.
@@ -67,7 +79,10 @@ impl Process {
         match self.open() {
             Ok(None) => true,
             Ok(Some(descriptor)) => ended_within(&descriptor, Duration::ZERO),
-            Err(_) => self.stat().is_none_or(|stat| matches!(stat.state, 'Z' | 'X')),
+            Err(_) => match self.look() {
+                Ok(stat) => stat.is_none_or(|stat| matches!(stat.state, 'Z' | 'X')),
+                Err(_) => false,
+            },
         }
     }
 }
@@ -75,6 +90,16 @@ impl Process {
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.pid)
+    }
+}
+
+/// `None`: there is no process of that pid.
+fn pidfd(pid: u32) -> Result<Option<OwnedFd>, Errno> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(descriptor) => Ok(Some(descriptor)),
+        Err(Errno::SRCH | Errno::INVAL) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -98,19 +123,63 @@ pub struct Stat {
 
 impl Stat {
     /// `None`: there is no such process.
-    pub fn read(pid: u32) -> Option<Self> {
-        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    ///
+    /// # Errors
+    /// It is there and cannot be looked at (`hidepid`), or /proc cannot be read, e.g. out of descriptors.
+    pub fn read(pid: u32) -> io::Result<Option<Self>> {
+        let path = format!("/proc/{pid}/stat");
+        let Some(stat) = there(fs::read(&path))? else {
+            // With hidepid=2 the processes of others are not shown at all; the kernel still knows their pids.
+            return match pidfd(pid)? {
+                Some(descriptor) if !ended_within(&descriptor, Duration::ZERO) => hidden(pid, &path),
+                _ => Ok(None),
+            };
+        };
+        Self::parse(&stat).map(Some).ok_or_else(|| unknown_format(&path))
     }
 
-    fn parse(stat: &str) -> Option<Self> {
-        // The command may hold spaces and parentheses; what follows the last one is regular.
-        let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+    /// The command may hold any byte; what follows its last parenthesis is regular.
+    fn parse(stat: &[u8]) -> Option<Self> {
+        let end = stat.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace();
         Some(Self {
             state: fields.next()?.chars().next()?,
             parent: fields.next()?.parse().ok()?,
             start_time: fields.nth(17)?.parse().ok()?,
         })
     }
+}
+
+/// It may have begun between the two looks.
+fn hidden(pid: u32, path: &str) -> io::Result<Option<Stat>> {
+    match there(fs::read(path))? {
+        Some(stat) => Stat::parse(&stat).map(Some).ok_or_else(|| unknown_format(path)),
+        None => {
+            let what = format!("process {pid} is there, and /proc does not show it (hidepid)");
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, what))
+        }
+    }
+}
+
+fn unknown_format(path: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{path} has an unknown format"))
+}
+
+/// What was read of a process. `None`: it is gone. Everything else that can go wrong does not say so.
+///
+/// # Errors
+/// It cannot be read though it may be there.
+pub fn there<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if is_gone(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The files of a process that has ended are not there, or fail with ESRCH where they are open already.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 #[cfg(test)]
@@ -121,8 +190,31 @@ mod tests {
 
     #[test]
     fn a_command_with_spaces_and_parentheses_does_not_shift_the_fields() {
-        let line = "7 (a) b) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
+        let line = b"7 (a) b) S 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1";
         assert_eq!(Stat::parse(line), Some(Stat { state: 'S', parent: 3, start_time: 12345 }));
+    }
+
+    #[test]
+    fn a_command_may_hold_any_byte() {
+        for byte in 0x01..=0xff {
+            let mut line = b"7 (".to_vec();
+            line.extend([byte, b')', b' ', byte]);
+            line.extend(b") T 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 0 20 0 1 0 12345 1 1\n");
+            assert_eq!(
+                Stat::parse(&line),
+                Some(Stat { state: 'T', parent: 3, start_time: 12345 }),
+                "{byte:#x}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_taken_for_gone() {
+        let refused = |errno: Errno| there::<()>(Err(errno.into()));
+        for errno in [Errno::ACCESS, Errno::PERM, Errno::IO, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
+            assert!(refused(errno).is_err(), "{errno}");
+        }
+        assert!(refused(Errno::NOENT).unwrap().is_none() && refused(Errno::SRCH).unwrap().is_none());
     }
 
     #[test]

@@ -101,10 +101,7 @@ async fn memory_and_cpu_are_taken_and_given_back() {
 }
 
 fn stressors_of(agent: u32) -> Vec<u32> {
-    let is_stressor = |pid: &u32| {
-        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        name.trim() == "kitty-stress" && is_alive(*pid)
-    };
+    let is_stressor = |pid: &u32| process::name(*pid) == "kitty-stress" && is_alive(*pid);
     children(agent).into_iter().filter(is_stressor).collect()
 }
 

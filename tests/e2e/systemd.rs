@@ -6,7 +6,7 @@ use chaos_kitty_tests::{
     Sandbox,
     booted::{Booted, PROGRAMS},
     eventually,
-    process::{is_alive, state},
+    process::{is_alive, name, state},
 };
 
 const AGENT: &str = "kitty-agent.service";
@@ -123,10 +123,9 @@ impl Host {
     fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
         for pid in self.0.pids().into_iter().filter(|pid| is_alive(*pid)) {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            match name.trim() {
-                name if state(pid) == Some('T') => left.push(format!("{name} is stopped")),
-                name @ ("kitty-stress" | "sh") => left.push(format!("{name} runs")),
+            match &*name(pid) {
+                stopped if state(pid) == Some('T') => left.push(format!("{stopped} is stopped")),
+                left_over @ ("kitty-stress" | "sh") => left.push(format!("{left_over} runs")),
                 _ => {}
             }
         }

@@ -6,6 +6,7 @@ use std::{
     process::Command,
 };
 
+use chaos_kitty::procfs::field;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
@@ -145,8 +146,8 @@ impl Drop for Booted {
 
 /// Whether a process is the first of a pid namespace. The supervisor has other children at its start.
 fn is_an_init(pid: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    let status = fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pids = field(&status, "NSpid").unwrap_or_default();
     pids.split_whitespace().skip(1).last() == Some("1")
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chaos_kitty::procfs;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::wait::{eventually, patience};
@@ -128,7 +129,8 @@ pub fn resident(pid: u32) -> Option<u64> {
 
 /// Its name, as `ps -o comm` shows it. Empty: there is no such process.
 pub fn name(pid: u32) -> String {
-    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    String::from_utf8_lossy(&name).trim_end().to_owned()
 }
 
 /// Pids of the children of a process.
@@ -149,9 +151,8 @@ pub fn all_pids() -> impl Iterator<Item = u32> {
 
 /// Field `index` of those that follow the command in `/proc/PID/stat` (0: the state).
 fn stat_field(pid: u32, index: usize) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let rest = &stat[stat.rfind(')')? + 1..];
-    rest.split_ascii_whitespace().nth(index).map(str::to_owned)
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    procfs::stat(&stat)?.1.nth(index).map(str::to_owned)
 }
 
 /// Waits, without a runtime, until a condition holds.

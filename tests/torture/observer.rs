@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use chaos_kitty::procfs;
+
 use crate::ground::{self, Ground};
 
 /// A target may grow by itself; what is allocated is more.
@@ -24,14 +26,14 @@ pub(crate) struct Stat {
 impl Stat {
     /// `None`: there is no such process.
     pub(crate) fn read(pid: u32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (open, close) = (text.find('(')?, text.rfind(')')?);
-        let fields: Vec<_> = text[close + 1..].split_ascii_whitespace().collect();
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let (name, fields) = procfs::stat(&text)?;
+        let fields: Vec<_> = fields.collect();
         let pages: u64 = fields.get(21)?.parse().ok()?;
         Some(Self {
             parent: fields.get(1)?.parse().ok()?,
             state: fields.first()?.chars().next()?,
-            name: text[open + 1..close].to_owned(),
+            name: String::from_utf8_lossy(name).into_owned(),
             resident: pages * rustix::param::page_size() as u64,
         })
     }

@@ -1,10 +1,9 @@
 //! How much memory this process can still take before something is killed for it.
 
-use std::{fs, path::Path};
+use std::{ffi::OsStr, fs, io, os::unix::ffi::OsStrExt, path::Path};
 
+use chaos_kitty::procfs::{kilobytes, lines};
 use rustix::process::{Resource, getrlimit};
-
-use crate::procfs::field;
 
 /// Left to the application, so that the fault does not turn its next small allocation into its end.
 const RESERVE: u64 = 64 << 20;
@@ -19,42 +18,40 @@ pub(crate) struct Room {
 }
 
 /// The tightest of the machine's memory, the cgroups above this process, and RLIMIT_AS.
-pub(crate) fn room() -> Room {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+///
+/// # Errors
+/// /proc cannot be read, which does not say that there is no limit.
+pub(crate) fn room() -> io::Result<Room> {
+    let status = fs::read("/proc/self/status")?;
     let address_space = getrlimit(Resource::As).current.map(|limit| Room {
         bytes: limit.saturating_sub(kilobytes(&status, "VmSize").unwrap_or_default()),
         of: format!("the address space limit of {limit} bytes"),
     });
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let meminfo = fs::read("/proc/meminfo")?;
     let machine = kilobytes(&meminfo, "MemAvailable")
         .map(|bytes| Room { bytes, of: "the machine's available memory".to_owned() });
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let groups = fs::read("/proc/self/cgroup")?;
     let tightest = [address_space, machine]
         .into_iter()
         .flatten()
-        .chain(groups.lines().flat_map(cgroup_rooms))
+        .chain(lines(&groups).flat_map(cgroup_rooms))
         .min_by_key(|room| room.bytes);
     let mut room = tightest.unwrap_or(Room { bytes: u64::MAX, of: "no known limit".to_owned() });
     room.bytes = room.bytes.saturating_sub(RESERVE);
-    room
-}
-
-fn kilobytes(text: &str, name: &str) -> Option<u64> {
-    let value = field(text, name)?.trim_end_matches("kB").trim();
-    value.parse::<u64>().ok()?.checked_mul(1024)
+    Ok(room)
 }
 
 /// The limits on the way from one line of /proc/self/cgroup up to the root of its hierarchy.
-fn cgroup_rooms(line: &str) -> Vec<Room> {
-    let mut parts = line.splitn(3, ':').skip(1);
+fn cgroup_rooms(line: &[u8]) -> Vec<Room> {
+    let mut parts = line.splitn(3, |byte| *byte == b':').skip(1);
     let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { return Vec::new() };
     let (root, limit, usage) = match controllers {
-        "" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
-        "memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        b"" => ("/sys/fs/cgroup", "memory.max", "memory.current"),
+        b"memory" => ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
         _ => return Vec::new(),
     };
     let root = Path::new(root);
-    let own = root.join(path.trim_start_matches('/'));
+    let own = root.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
     let read = |folder: &Path, file| fs::read_to_string(folder.join(file)).ok()?.trim().parse::<u64>().ok();
     own.ancestors()
         .take_while(|folder| folder.starts_with(root))
@@ -72,15 +69,15 @@ mod tests {
 
     #[test]
     fn there_is_some_room_and_less_than_the_machine_has() {
-        let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
-        let room = room();
+        let meminfo = fs::read("/proc/meminfo").unwrap();
+        let room = room().unwrap();
         assert!(room.bytes > 0 && room.bytes < kilobytes(&meminfo, "MemTotal").unwrap(), "{room:?}");
     }
 
     #[test]
     fn a_line_that_is_not_of_a_memory_hierarchy_bounds_nothing() {
         for line in ["", "x", "4:cpu,cpuacct:/a", "1:memory"] {
-            assert_eq!(cgroup_rooms(line), []);
+            assert_eq!(cgroup_rooms(line.as_bytes()), []);
         }
     }
 }

@@ -9,11 +9,6 @@ pub(crate) fn resident_bytes() -> u64 {
     pages.unwrap_or_default() * rustix::param::page_size() as u64
 }
 
-/// The value of a line `NAME:  value` of a file such as /proc/self/status.
-pub(crate) fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim()))
-}
-
 /// This boot's id. Empty: /proc does not say.
 pub(crate) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()

@@ -15,7 +15,7 @@ use super::{
     watch::{OFTEN, Seen, Watch},
 };
 use crate::{
-    host::{membership, process::stands_still},
+    host::{self, membership, process::stands_still},
     platform::Subject,
     stress::{board, spawn::Stressor},
 };
@@ -133,7 +133,10 @@ impl Cpu {
             self.burnt = (burnt, now);
             return Seen::InForce;
         }
-        let stopped = self.running.as_ref().is_some_and(|(stressor, _)| stands_still(&stressor.process()));
+        let stopped = self
+            .running
+            .as_ref()
+            .is_some_and(|(stressor, _)| stands_still(&stressor.process()).unwrap_or(false));
         if !stopped && now.saturating_sub(since) < STALLED {
             return Seen::Nothing;
         }
@@ -241,8 +244,10 @@ fn available(target: Option<Process>) -> Result<Available, Problem> {
     let pid = target.map_or_else(std::process::id, |target| target.pid);
     let gone = || Problem::new(Code::TargetGone, format!("process {pid} is gone"));
     let allowed = sched_getaffinity(i32::try_from(pid).ok().and_then(Pid::from_raw)).map_err(|_| gone())?;
-    let memberships = membership::of(pid).map_err(|_| gone())?;
-    Ok(Available { cores: allowed.count() as usize, quota: membership::cpu_quota(&memberships) })
+    let unseen = |error| host::unseen(format_args!("the cgroups of process {pid}"), error);
+    let quota =
+        membership::of(pid).and_then(|memberships| membership::cpu_quota(&memberships)).map_err(unseen)?;
+    Ok(Available { cores: allowed.count() as usize, quota })
 }
 
 /// Without cores: percent of the quota, spread over as few threads as can burn it. With cores: percent of each.

@@ -18,7 +18,9 @@ use super::{
 };
 use crate::{
     host::{
+        self,
         cgroup::{Cgroup, Extent, Freezer},
+        membership,
         process::{Process, stands_still},
     },
     platform::Subject,
@@ -64,18 +66,28 @@ impl Delay {
     }
 
     fn look(&mut self) -> Result<Prepared, Problem> {
-        let tree = self.extent.processes();
+        let tree = super::whole(&self.extent)?;
         let main = self.extent.main;
         let state = main.stat().map(|stat| stat.state).ok_or_else(|| self.gone())?;
-        let freezers = self.extent.freezers();
-        let is_frozen = |one: &&Cgroup| one.freezer().is_ok_and(|freezer| freezer != Freezer::Thawed);
-        if let Some(frozen) = freezers.iter().find(is_frozen) {
+        let freezers = super::freezers(&self.extent)?;
+        for frozen in &freezers {
+            let unseen = |error| host::unseen(frozen.folder.display(), error);
+            if frozen.freezer().map_err(unseen)? == Freezer::Thawed {
+                continue;
+            }
             let what = format!("{} is frozen already, and not by our doing", frozen.folder.display());
             return Err(Problem::new(Code::AlreadyInState, what)
                 .hint("whoever paused it can let it go on, e.g. docker unpause, systemctl thaw"));
         }
         self.freezer = freezers.into_iter().find(Cgroup::can_be_frozen);
-        self.left_alone = tree.iter().copied().filter(stands_still).collect();
+        self.left_alone = HashSet::new();
+        for process in &tree {
+            if stands_still(process)
+                .map_err(|error| host::unseen(format_args!("process {process}"), error))?
+            {
+                self.left_alone.insert(*process);
+            }
+        }
         if self.left_alone.contains(&main) {
             return Err(Problem::new(
                 Code::AlreadyInState,
@@ -119,7 +131,8 @@ impl Delay {
             .hint("a process of it may hang in the kernel (state D)"));
         }
         self.since = boot_time();
-        let members = cgroup.members().unwrap_or_default();
+        let unseen = |error| host::unseen(format_args!("looking into {}", cgroup.folder.display()), error);
+        let members = cgroup.members().map_err(unseen)?;
         self.stopped.retain(|process| members.contains(&process.pid));
         Ok(())
     }
@@ -134,7 +147,7 @@ impl Delay {
                 })?;
                 hooks::point("agent-mid-delay");
             }
-            if !comes_about(|| new.iter().all(|process| stands_still(process) || process.has_ended())).await {
+            if !comes_about(|| new.iter().all(|process| is_still(process) || process.has_ended())).await {
                 return Err(Problem::new(
                     Code::NoAnswer,
                     format!("not all of process {}'s tree stood still within {PATIENCE:?}", self.extent.main),
@@ -143,7 +156,8 @@ impl Delay {
             }
             self.since = boot_time();
             let known: HashSet<_> = self.stopped.iter().chain(&self.left_alone).copied().collect();
-            new = self.extent.processes().into_iter().filter(|process| !known.contains(process)).collect();
+            new =
+                super::whole(&self.extent)?.into_iter().filter(|process| !known.contains(process)).collect();
             if new.is_empty() {
                 return if self.extent.main.has_ended() { Err(self.gone()) } else { Ok(()) };
             }
@@ -163,7 +177,7 @@ impl Delay {
         let still = match &self.freezer {
             Some(cgroup) => evidence(Phase::During, cgroup.attribute(), "frozen"),
             None => {
-                let still = self.stopped.iter().filter(|process| stands_still(process)).count();
+                let still = self.stopped.iter().filter(|process| is_still(process)).count();
                 evidence(Phase::During, "processes stopped", format!("{still} of {}", self.stopped.len()))
             }
         };
@@ -182,7 +196,8 @@ impl Delay {
                 (Err(_), _) | (_, Err(_)) => return Seen::Nothing,
             },
             None => {
-                let runs = |process: &&Process| !stands_still(process) && !process.has_ended();
+                let runs =
+                    |process: &&Process| matches!(stands_still(process), Ok(false)) && !process.has_ended();
                 self.stopped.iter().find(runs).map(|process| format!("process {process}"))
             }
         };
@@ -196,8 +211,11 @@ impl Delay {
 
     fn moves(&self) -> bool {
         match &self.freezer {
-            Some(cgroup) => cgroup.freezer().map_or(true, |freezer| freezer == Freezer::Thawed),
-            None => !self.stopped.iter().any(stands_still),
+            Some(cgroup) => match cgroup.freezer() {
+                Ok(freezer) => freezer == Freezer::Thawed,
+                Err(error) => membership::is_removed(&error),
+            },
+            None => self.stopped.iter().all(|process| matches!(stands_still(process), Ok(false))),
         }
     }
 
@@ -207,7 +225,7 @@ impl Delay {
         }
         if !comes_about(|| self.moves()).await {
             let still: Vec<_> =
-                self.stopped.iter().filter(|process| stands_still(process)).map(Process::to_string).collect();
+                self.stopped.iter().filter(|process| is_still(process)).map(Process::to_string).collect();
             return Err(Problem::new(
                 Code::Stuck,
                 format!("of process {}'s tree some stand still yet", self.extent.main),
@@ -274,6 +292,11 @@ impl Fault for Delay {
     fn settle<'a>(&'a mut self, reverted: &'a Reverted) -> Step<'a, Vec<v1::Evidence>> {
         self.look_again(reverted).boxed()
     }
+}
+
+/// As far as it was seen.
+fn is_still(process: &Process) -> bool {
+    stands_still(process).unwrap_or(false)
 }
 
 /// Whether a condition comes to hold within [`PATIENCE`].

@@ -31,7 +31,7 @@ impl Gc {
 
     async fn look(&mut self) -> Result<Prepared, Problem> {
         // It may be a child of a wrapper.
-        let found = self.target.processes().into_iter().find(|process| hotspot::is_machine(process.pid));
+        let found = super::whole(&self.target)?.into_iter().find(|process| hotspot::is_machine(process.pid));
         let machine = found.ok_or_else(|| {
             let main = self.target.main;
             Problem::new(Code::Unsupported, format!("process {main} is no Java virtual machine"))

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{
+    Code, Problem,
+    procfs::{field, lines},
+};
 use chaos_kitty_guard::Process;
 use rustix::process::Signal;
 use tokio::{
@@ -22,6 +25,7 @@ use tokio::{
 };
 
 use super::hsperf;
+use crate::host;
 
 /// How long the machine may take to listen.
 const ATTACH_LIMIT: Duration = Duration::from_secs(5);
@@ -32,9 +36,12 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(60);
 /// Longest answer that is read.
 const ANSWER_BYTES: u64 = 1 << 20;
 
+/// Its library, as the last word of a line of `/proc/PID/maps`.
+const LIBRARY: &[u8] = b"/libjvm.so";
+
 /// Whether a process is a HotSpot machine, as far as its mappings may be seen.
 pub(super) fn is_machine(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("/libjvm.so"))
+    fs::read(format!("/proc/{pid}/maps")).is_ok_and(|maps| lines(&maps).any(|line| line.ends_with(LIBRARY)))
 }
 
 /// A virtual machine that can be talked to.
@@ -58,8 +65,8 @@ pub(super) struct Heap {
 impl HotSpot {
     /// Looks whether it would listen: SIGQUIT ends a machine that was started with -Xrs.
     pub(super) fn of(process: Process) -> Result<Self, Problem> {
-        let status = fs::read_to_string(format!("/proc/{process}/status"))
-            .map_err(|_| Problem::new(Code::TargetGone, format!("process {process} is gone")))?;
+        let status = fs::read(format!("/proc/{process}/status"))
+            .map_err(|error| host::unseen(format_args!("process {process}"), error))?;
         let Some((uid, inner_pid, catches)) = parse_status(&status) else {
             return Err(Problem::internal(format!("/proc/{process}/status is not understood")));
         };
@@ -126,8 +133,9 @@ impl HotSpot {
         let exchange = async {
             let mut socket = UnixStream::connect(self.socket()).await?;
             socket.write_all(format!("1\0jcmd\0{command}\0\0\0").as_bytes()).await?;
-            let mut answer = String::new();
-            socket.take(ANSWER_BYTES).read_to_string(&mut answer).await?;
+            let mut answer = Vec::new();
+            socket.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
+            let answer = String::from_utf8_lossy(&answer).into_owned();
             io::Result::Ok(answer)
         };
         let answer = timeout(COMMAND_LIMIT, exchange).await.map_err(|_| {
@@ -189,11 +197,11 @@ impl Drop for Note {
 }
 
 /// Effective user, innermost pid, and whether it catches SIGQUIT.
-fn parse_status(status: &str) -> Option<(u32, u32, bool)> {
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let uid = field("Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
-    let inner_pid = field("NSpid:")?.split_whitespace().last()?.parse().ok()?;
-    let caught = u64::from_str_radix(field("SigCgt:")?.trim(), 16).ok()?;
+fn parse_status(status: &[u8]) -> Option<(u32, u32, bool)> {
+    let field = |name| field(status, name);
+    let uid = field("Uid")?.split_whitespace().nth(1)?.parse().ok()?;
+    let inner_pid = field("NSpid")?.split_whitespace().last()?.parse().ok()?;
+    let caught = u64::from_str_radix(field("SigCgt")?, 16).ok()?;
     let bit = 1 << (Signal::QUIT.as_raw() - 1);
     Some((uid, inner_pid, caught & bit != 0))
 }
@@ -240,7 +248,7 @@ mod tests {
     #[test]
     fn a_status_tells_user_inner_pid_and_whether_sigquit_is_caught() {
         let status = |caught| format!("Name:\tjava\nUid:\t0\t33\t0\t0\nNSpid:\t4711\t1\nSigCgt:\t{caught}\n");
-        assert_eq!(parse_status(&status("2000000181005ccf")), Some((33, 1, true)));
-        assert_eq!(parse_status(&status("0000000000000ccb")), Some((33, 1, false)));
+        assert_eq!(parse_status(status("2000000181005ccf").as_bytes()), Some((33, 1, true)));
+        assert_eq!(parse_status(status("0000000000000ccb").as_bytes()), Some((33, 1, false)));
     }
 }

@@ -58,13 +58,13 @@ impl Kill {
         Ok(Self { extent, signal, tree: kill.tree, through, hit: Vec::new(), ended: false })
     }
 
-    fn targets(&self) -> Vec<Process> {
-        if self.tree { self.extent.processes() } else { vec![self.extent.main] }
+    fn targets(&self) -> Result<Vec<Process>, Problem> {
+        if self.tree { super::whole(&self.extent) } else { Ok(vec![self.extent.main]) }
     }
 
     /// A frozen process never sees the signal (version 1), or sees it when it is thawed (version 2).
     fn thaw(&self) -> Result<(), Problem> {
-        for cgroup in self.extent.freezers() {
+        for cgroup in super::freezers(&self.extent)? {
             if cgroup.freezer().is_ok_and(|freezer| freezer == Freezer::Thawed) {
                 continue;
             }
@@ -82,7 +82,7 @@ impl Kill {
     }
 
     async fn strike(&mut self) -> Result<Duration, Problem> {
-        let targets = self.targets();
+        let targets = self.targets()?;
         self.thaw()?;
         let at = boot_time();
         match self.through.clone() {
@@ -139,7 +139,7 @@ impl Fault for Kill {
                 .stat()
                 .map(|stat| stat.state)
                 .ok_or_else(|| Problem::new(Code::TargetGone, format!("process {main} has ended")))?;
-            let targets = self.targets();
+            let targets = self.targets()?;
             if self.through.is_none() {
                 super::may_signal(&targets)?;
             }

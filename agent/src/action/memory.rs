@@ -14,7 +14,7 @@ use super::{
     watch::{OFTEN, Seen, Watch},
 };
 use crate::{
-    host::membership,
+    host::{self, membership},
     platform::Subject,
     stress::{
         memory::{available, resident, room},
@@ -60,7 +60,7 @@ impl Memory {
     async fn look(&mut self) -> Result<Prepared, Problem> {
         let pid = self.target.map_or_else(std::process::id, |target| target.pid);
         let memberships = membership::of(pid)
-            .map_err(|_| Problem::new(Code::TargetGone, format!("process {pid} is gone")))?;
+            .map_err(|error| host::unseen(format_args!("the cgroups of process {pid}"), error))?;
         room(&memberships, self.size)?;
         super::takes_stressors(self.target)?;
         let arguments = ["memory".to_owned(), self.size.to_string()];

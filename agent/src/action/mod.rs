@@ -17,7 +17,7 @@ mod scripts;
 mod stop;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use chaos_kitty::{
     Code, Problem,
@@ -30,8 +30,9 @@ pub use scripts::Scripts;
 
 use crate::{
     host::{
-        cgroup::{Cgroup, Freezer},
-        rights,
+        self,
+        cgroup::{Cgroup, Extent, Freezer},
+        membership, rights,
     },
     platform::{
         Subject,
@@ -219,9 +220,25 @@ fn not_frozen(cgroup: &Cgroup) -> Result<(), Problem> {
             Err(Problem::new(Code::AlreadyInState, what)
                 .hint("let the pause end first, or pause it afterwards"))
         }
+        Ok(Freezer::Thawed) => Ok(()),
         // The root of a hierarchy can not freeze.
-        Ok(Freezer::Thawed) | Err(_) => Ok(()),
+        Err(error) if membership::is_removed(&error) => Ok(()),
+        Err(error) => Err(host::unseen(cgroup.folder.display(), error)),
     }
+}
+
+/// All processes of a target. A part that cannot be looked at could be missed, so that nothing is done then.
+fn whole(extent: &Extent) -> Result<Vec<Process>, Problem> {
+    extent.processes().map_err(|error| not_whole(extent, error))
+}
+
+/// The cgroups that hold the whole target and nobody else.
+fn freezers(extent: &Extent) -> Result<Vec<Cgroup>, Problem> {
+    extent.freezers().map_err(|error| not_whole(extent, error))
+}
+
+fn not_whole(extent: &Extent, error: io::Error) -> Problem {
+    host::unseen(format_args!("looking at all processes of target process {}", extent.main), error)
 }
 
 /// The same for where a stressor of the target is put, and that it may be put there.

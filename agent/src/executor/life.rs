@@ -90,7 +90,7 @@ impl Life<'_> {
         let own = [std::process::id(), self.shared.link.pid().unwrap_or_default()];
         let main = subject.main.into_iter();
         for process in main.chain(prepared.processes.iter().copied()) {
-            protected::check(process.pid, &process::name(process.pid), &own)?;
+            protected::check(process.pid, &own)?;
         }
         if let Some(resource) = fault.resource() {
             self.claim(&prepared.processes, resource)?;

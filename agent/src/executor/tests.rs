@@ -5,5 +5,6 @@ mod cgroups;
 mod ends;
 mod left;
 mod lost;
+mod names;
 mod orders;
 mod steps;

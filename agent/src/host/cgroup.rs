@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use chaos_kitty_guard::Undo;
+use chaos_kitty_guard::{Undo, process::there};
 use rustix::fs::{Access, access};
 
 use super::{
@@ -36,34 +36,44 @@ pub struct Extent {
 
 impl Extent {
     /// All of its processes now, the main one first. Empty: it is gone.
-    pub fn processes(&self) -> Vec<Process> {
+    ///
+    /// # Errors
+    /// Some of them may be there and cannot be looked at.
+    pub fn processes(&self) -> io::Result<Vec<Process>> {
         let Some(name) = &self.cgroup else { return process::tree(self.main) };
-        if !self.main.exists() {
-            return Vec::new();
+        let Some(memberships) = there(membership::of(self.main.pid))? else { return Ok(Vec::new()) };
+        if self.main.look()?.is_none() {
+            return Ok(Vec::new());
         }
-        let memberships = membership::of(self.main.pid).unwrap_or_default();
-        let own = memberships.iter().find_map(|one| named(one, name));
-        let pids = own.and_then(|folder| members(folder).ok()).unwrap_or_default();
-        let mut others: Vec<_> = pids.into_iter().filter_map(Process::now).collect();
-        others.retain(|process| *process != self.main);
+        let mut others = Vec::new();
+        let pids = match memberships.iter().find_map(|one| named(one, name)) {
+            Some(folder) => members(folder)?,
+            None => unmounted(name)?,
+        };
+        for pid in pids {
+            others.extend(Process::find(pid)?.filter(|process| *process != self.main));
+        }
         others.sort_unstable();
-        [self.main].into_iter().chain(others).collect()
+        Ok([self.main].into_iter().chain(others).collect())
     }
 
     /// The cgroups that hold the whole target and nobody else, on hierarchies that can freeze: version 2 first.
     /// What one of them does, its owner may have done through another.
-    pub fn freezers(&self) -> Vec<Cgroup> {
+    ///
+    /// # Errors
+    /// See [`Self::processes`].
+    pub fn freezers(&self) -> io::Result<Vec<Cgroup>> {
         let Some(name) = &self.cgroup else {
-            return Cgroup::owned_by(&process::tree(self.main)).into_iter().collect();
+            return Ok(Cgroup::owned_by(&process::tree(self.main)?)?.into_iter().collect());
         };
-        let memberships = membership::of(self.main.pid).unwrap_or_default();
+        let memberships = there(membership::of(self.main.pid))?.unwrap_or_default();
         let own = memberships
             .iter()
             .filter(|one| can_freeze(one))
             .filter_map(|one| Some(Cgroup { folder: named(one, name)?.to_owned(), version: one.version }));
         let mut freezers: Vec<_> = own.collect();
         freezers.sort_by_key(|one| one.version == CgroupVersion::V1);
-        freezers
+        Ok(freezers)
     }
 }
 
@@ -86,15 +96,22 @@ pub enum Freezer {
 impl Cgroup {
     /// The cgroup that holds exactly this process tree (main process first): freezing it stops the target and
     /// nobody else. Version 2 first.
-    pub fn owned_by(tree: &[Process]) -> Option<Self> {
+    ///
+    /// # Errors
+    /// Its cgroups are there and cannot be looked at.
+    pub fn owned_by(tree: &[Process]) -> io::Result<Option<Self>> {
+        let Some(main) = tree.first() else { return Ok(None) };
         let expected: HashSet<u32> = tree.iter().map(|process| process.pid).collect();
-        let memberships = membership::of(tree.first()?.pid).ok()?;
+        let memberships = there(membership::of(main.pid))?.unwrap_or_default();
         let mut freezers: Vec<_> =
             memberships.iter().filter(|one| one.folder != one.root && can_freeze(one)).collect();
         freezers.sort_by_key(|one| one.version == CgroupVersion::V1);
-        let owned =
-            freezers.into_iter().find(|one| members(&one.folder).is_ok_and(|pids| pids == expected))?;
-        Some(Self { folder: owned.folder.clone(), version: owned.version })
+        for one in freezers {
+            if there(members(&one.folder))?.is_some_and(|pids| pids == expected) {
+                return Ok(Some(Self { folder: one.folder.clone(), version: one.version }));
+            }
+        }
+        Ok(None)
     }
 
     /// Moves a process in.
@@ -227,12 +244,38 @@ fn can_freeze(one: &Membership) -> bool {
     }
 }
 
+/// Pids of the processes in a cgroup of that name and below it, where no hierarchy that shows it is mounted.
+fn unmounted(name: &str) -> io::Result<HashSet<u32>> {
+    let mut found = HashSet::new();
+    for pid in process::pids()? {
+        if membership::name_of(pid, |own| own == name)?.is_some() {
+            found.insert(pid);
+        }
+    }
+    Ok(found)
+}
+
 fn members(folder: &Path) -> io::Result<HashSet<u32>> {
-    let mut pids: HashSet<u32> =
-        fs::read_to_string(folder.join("cgroup.procs"))?.lines().filter_map(|pid| pid.parse().ok()).collect();
-    for entry in fs::read_dir(folder)?.flatten() {
+    let listed = fs::read_to_string(folder.join("cgroup.procs"))?;
+    let mut pids = HashSet::new();
+    for pid in listed.lines() {
+        let pid = pid.parse().map_err(io::Error::other)?;
+        if pid == 0 {
+            let what = format!("{} has a process outside of this pid namespace", folder.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        pids.insert(pid);
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            pids.extend(members(&entry.path())?);
+            match members(&entry.path()) {
+                Ok(below) => pids.extend(below),
+                // Removed meanwhile; or threaded, so that the one above lists its processes (cgroups(7)).
+                Err(error)
+                    if membership::is_removed(&error) || error.kind() == io::ErrorKind::Unsupported => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     Ok(pids)

@@ -14,7 +14,10 @@ pub fn id(cgroup: &str) -> &str {
 }
 
 /// The name of the cgroup of the container that a process runs in. `None`: in none that can be seen from here.
-pub fn of(pid: u32) -> Option<String> {
+///
+/// # Errors
+/// It is there and cannot be looked at.
+pub fn of(pid: u32) -> io::Result<Option<String>> {
     membership::name_of(pid, |cgroup| {
         let id = id(cgroup);
         id.len() == DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -27,7 +30,7 @@ pub fn of(pid: u32) -> Option<String> {
 /// # Errors
 /// It is still in some of them.
 pub fn leave(pid: u32) -> io::Result<()> {
-    let Some(container) = of(pid) else { return Ok(()) };
+    let Some(container) = of(pid)? else { return Ok(()) };
     let mut refused = None;
     // Where one refuses, it may be another by which the runtime finds what it ends.
     for one in membership::of(pid)? {
@@ -37,7 +40,7 @@ pub fn leave(pid: u32) -> io::Result<()> {
         }
     }
     let not_mounted = || io::Error::other("a hierarchy that shows it is not mounted");
-    if of(pid).is_none() { Ok(()) } else { Err(refused.unwrap_or_else(not_mounted)) }
+    if of(pid)?.is_none() { Ok(()) } else { Err(refused.unwrap_or_else(not_mounted)) }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::Subject;
 use crate::host::{
+    self,
     cgroup::{Cgroup, Freezer},
     process::{self, Process},
 };
@@ -43,8 +44,9 @@ pub async fn recycle(subject: &Subject, limit: Duration) -> Result<(), Problem> 
 
 /// What stands still does not end, and leaves its children standing.
 fn kill(main: Process) -> Result<(), Problem> {
-    let tree = process::tree(main);
-    if let Some(cgroup) = Cgroup::owned_by(&tree)
+    let unseen = |error| host::unseen(format_args!("looking at process {main}'s tree"), error);
+    let tree = process::tree(main).map_err(unseen)?;
+    if let Some(cgroup) = Cgroup::owned_by(&tree).map_err(unseen)?
         && cgroup.freezer().is_ok_and(|freezer| freezer != Freezer::Thawed)
     {
         cgroup.thaw().step().map_err(|error| {

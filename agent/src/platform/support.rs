@@ -60,7 +60,10 @@ pub fn offered(platform_type: &str) -> &'static [Name] {
 pub(super) fn is_allowed(platform_type: &str, action: Name, extent: &Extent) -> bool {
     let main = extent.main;
     match action {
-        Name::Delay => rights::may_signal(main) || extent.freezers().iter().any(Cgroup::can_be_frozen),
+        Name::Delay => {
+            rights::may_signal(main)
+                || extent.freezers().is_ok_and(|all| all.iter().any(Cgroup::can_be_frozen))
+        }
         Name::Kill => platform_type != ProcessPlatform::TYPE || rights::may_signal(main),
         Name::Memory | Name::Cpu => rights::may_join(main),
         Name::Gc => rights::may_signal(main) && rights::may_look_into(main),

@@ -2,11 +2,17 @@
 
 use std::{fs, io, process::ExitCode, time::Duration};
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{
+    Code, Problem,
+    procfs::{kilobytes, lines},
+};
 use chaos_kitty_guard::clock::boot_time;
 
 use super::{GRACE, mapping::Mapping, released, spawn::Said};
-use crate::host::membership::{self, Membership};
+use crate::host::{
+    self,
+    membership::{self, Membership},
+};
 
 /// Made resident at a time, between two looks at the limits.
 const STEP: usize = 64 << 20;
@@ -47,7 +53,9 @@ pub(super) fn run(size: usize) -> io::Result<ExitCode> {
 /// # Errors
 /// [`Code::TargetLimit`] or [`Code::TooMuch`].
 pub(crate) fn room(memberships: &[Membership], bytes: u64) -> Result<(), Problem> {
-    if let Some((room, folder)) = membership::memory_headroom(memberships)
+    let headroom = membership::memory_headroom(memberships);
+    if let Some((room, folder)) =
+        headroom.map_err(|error| host::unseen("the target's memory limit", error))?
         && room < bytes.saturating_add(RESERVE)
     {
         let what = format!("{} leaves room for {room} bytes, {bytes} were wanted", folder.display());
@@ -67,20 +75,17 @@ pub(crate) fn room(memberships: &[Membership], bytes: u64) -> Result<(), Problem
 /// # Errors
 /// /proc is not what it should be.
 pub(crate) fn available() -> Result<u64, Problem> {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    kilobytes(&meminfo, "MemAvailable:").ok_or_else(|| Problem::internal("/proc/meminfo: no MemAvailable"))
+    let meminfo = fs::read("/proc/meminfo")
+        .map_err(|error| Problem::internal(format!("reading /proc/meminfo: {error}")))?;
+    kilobytes(&meminfo, "MemAvailable").ok_or_else(|| Problem::internal("/proc/meminfo: no MemAvailable"))
 }
 
 /// Resident bytes of the mapping at `address` of a process, by its smaps.
 pub(crate) fn resident(pid: u32, address: usize) -> Option<u64> {
-    let smaps = fs::read_to_string(format!("/proc/{pid}/smaps")).ok()?;
-    let (_, mapping) = smaps.split_once(&format!("{address:08x}-"))?;
-    kilobytes(mapping, "Rss:")
-}
-
-fn kilobytes(text: &str, field: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(value.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
+    let smaps = fs::read(format!("/proc/{pid}/smaps")).ok()?;
+    let begin = format!("{address:08x}-");
+    let mut mapping = lines(&smaps).skip_while(|line| !line.starts_with(begin.as_bytes()));
+    mapping.find_map(|line| kilobytes(line, "Rss"))
 }
 
 fn no_room(resident: usize, error: &io::Error) -> Problem {

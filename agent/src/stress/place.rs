@@ -8,6 +8,7 @@ use std::{
     os::fd::AsFd,
 };
 
+use chaos_kitty::procfs::lines;
 use chaos_kitty_guard::Process;
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -18,7 +19,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::host::{boot_id, process::pids};
+use crate::host::{boot_id, membership, process::pids};
 
 /// Namespaces by their names in `/proc/PID/ns`.
 const NAMESPACES: [(&str, ThreadNameSpaceType); 7] = [
@@ -118,10 +119,10 @@ impl Place {
         if self.boot != boot_id() {
             return Ok(Entered::Gone);
         }
-        if let Some(companion) = self.companion() {
+        if let Some(companion) = self.companion()? {
             return enter(companion, false).map(|()| Entered::There);
         }
-        match self.apart.get("net").and_then(|net| mounted(net)) {
+        match self.apart.get("net").map(|net| mounted(net)).transpose()?.flatten() {
             Some(file) => {
                 move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
                 Ok(Entered::There)
@@ -131,13 +132,14 @@ impl Place {
     }
 
     /// Another process in the same namespaces.
-    fn companion(&self) -> Option<Process> {
+    fn companion(&self) -> io::Result<Option<Process>> {
         let shares = |pid: &u32| {
             self.apart
                 .iter()
                 .all(|(name, number)| namespace(*pid, name).is_ok_and(|theirs| theirs == *number))
         };
-        pids().filter(shares).filter_map(Process::now).find(|process| !process.has_ended())
+        let found = pids()?.into_iter().filter(shares).filter_map(Process::now);
+        Ok(found.into_iter().find(|process| !process.has_ended()))
     }
 }
 
@@ -147,11 +149,12 @@ fn namespace(pid: u32, name: &str) -> io::Result<String> {
 }
 
 /// A file that keeps a namespace, such as `ip netns` makes.
-fn mounted(namespace: &str) -> Option<File> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let mut fields = mounts.lines().map(|line| line.split(' ').skip(3));
-    let place = fields.find_map(|mut fields| (fields.next()? == namespace).then(|| fields.next())?)?;
-    File::open(place).ok()
+fn mounted(namespace: &str) -> io::Result<Option<File>> {
+    let mounts = fs::read("/proc/self/mountinfo")?;
+    let mut fields = lines(&mounts).map(|line| line.split(|byte| *byte == b' ').skip(3));
+    let place =
+        fields.find_map(|mut fields| (fields.next()? == namespace.as_bytes()).then(|| fields.next())?);
+    place.map(|place| File::open(membership::path(place))).transpose()
 }
 
 /// Moves into every namespace of a process that is not this one's, and to its root where that is wanted.

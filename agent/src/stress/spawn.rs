@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{SUBCOMMAND, released::Release};
 use crate::host::{
+    self,
     cgroup::{self, Cgroup},
     membership::{self, Membership},
 };
@@ -228,14 +229,17 @@ impl Stressor {
 
     /// How a child ended that should not have.
     pub(crate) async fn last_words(&mut self) -> Problem {
-        let mut words = String::new();
+        let mut words = Vec::new();
         if let Some(stderr) = self.child.stderr.take() {
             const MOST: u64 = 4096;
-            let _ = stderr.take(MOST).read_to_string(&mut words).await;
+            let _ = stderr.take(MOST).read_to_end(&mut words).await;
         }
         let status =
             self.child.wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-        let what = format!("the stressor ended before it took effect ({status}) {}", words.trim_end());
+        let what = format!(
+            "the stressor ended before it took effect ({status}) {}",
+            String::from_utf8_lossy(&words).trim_end()
+        );
         Problem::new(Code::TargetLimit, what.trim_end().to_owned())
             .hint("a limit of the target's cgroup or the out-of-memory killer may have ended it")
     }
@@ -246,5 +250,6 @@ impl Stressor {
 /// # Errors
 /// The target is gone.
 pub(crate) fn places(target: Process) -> Result<Vec<Cgroup>, Problem> {
-    cgroup::limiting(target).map_err(|_| Problem::new(Code::TargetGone, format!("process {target} is gone")))
+    cgroup::limiting(target)
+        .map_err(|error| host::unseen(format_args!("the cgroups of process {target}"), error))
 }

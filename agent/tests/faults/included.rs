@@ -279,9 +279,11 @@ async fn starve_random_number_generator_says_where_it_has_no_effect() {
 async fn terminate_process_ends_also_what_is_process_1_inside() {
     let inner = "--pid --fork --kill-child --mount-proc".split(' ').collect::<Vec<_>>();
     let outer = Target::start(Command::new("unshare").args(inner).args(["sleep", "600"]));
-    let children = || chaos_kitty_agent::host::process::tree(outer.process());
+    let children = || chaos_kitty_agent::host::process::tree(outer.process()).unwrap();
     eventually("process 1 sleeps", || {
-        children().get(1).is_some_and(|child| chaos_kitty_agent::host::process::name(child.pid) == "sleep")
+        children().get(1).is_some_and(|child| {
+            chaos_kitty_agent::host::process::name(child.pid).unwrap().unwrap() == b"sleep"
+        })
     });
     let main = children()[1];
     let mut subject = driver::subject(main);

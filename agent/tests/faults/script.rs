@@ -219,7 +219,7 @@ async fn a_script_runs_inside_the_targets_namespaces() {
         "-c",
         inner,
     ]));
-    let main = || tree(outside.process()).into_iter().find(|process| name(*process) == "sleep");
+    let main = || tree(outside.process()).unwrap().into_iter().find(|process| name(*process) == "sleep");
     eventually("the target sleeps in its namespaces", || main().is_some());
     let text = "#!/bin/sh\nhostname; cat /proc/1/comm\n";
     let mut held = start(&script(text, &[]), &subject(main().unwrap())).await.unwrap();

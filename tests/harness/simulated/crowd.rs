@@ -53,7 +53,8 @@ impl Drop for Crowd {
 
 /// Where cgroup version 2 is mounted.
 fn unified() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let mounts = fs::read("/proc/self/mountinfo").unwrap();
+    let mounts = String::from_utf8_lossy(&mounts);
     let mount =
         mounts.lines().find(|line| line.contains(" - cgroup2 ")).expect("cgroup version 2 is mounted");
     PathBuf::from(mount.split(' ').nth(4).unwrap())

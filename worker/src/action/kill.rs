@@ -5,13 +5,14 @@ use std::{fs, thread, time::Duration};
 use chaos_kitty::{
     Code, Problem,
     lease::boot_time,
+    procfs::field,
     signal::Signal,
     v1::{KillResult, action_result::Kind as Figures, evidence::Phase},
 };
 use rustix::process::{Signal as Raw, getpid, kill_process};
 
 use super::{Outcome, Scene};
-use crate::{procfs, sys};
+use crate::sys;
 
 /// Longest wait for the server to know that the order was accepted, before the process may be gone.
 const ACKNOWLEDGE: Duration = Duration::from_millis(500);
@@ -29,7 +30,8 @@ pub(crate) enum Disposition {
 
 /// What the process does with the signal; one that it ignores is no fault.
 pub(crate) fn check(signal: Signal) -> Result<Disposition, Problem> {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read("/proc/self/status")
+        .map_err(|error| Problem::internal(format!("reading /proc/self/status: {error}")))?;
     match disposition(&status, signal) {
         Disposition::Ignored => {
             let what = format!("the process ignores SIG{}", signal.name);
@@ -70,10 +72,10 @@ fn outlive(signal: Signal) {
     }
 }
 
-fn disposition(status: &str, signal: Signal) -> Disposition {
+fn disposition(status: &[u8], signal: Signal) -> Disposition {
     let bit = 1u64 << (signal.number - 1);
     let set = |name| {
-        let mask = procfs::field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
+        let mask = field(status, name).and_then(|mask| u64::from_str_radix(mask, 16).ok());
         mask.unwrap_or_default() & bit != 0
     };
     match signal.name {
@@ -90,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_a_signal_does_is_read_from_the_kernels_masks() {
-        let status = "Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n";
+        let status = b"Name:\t\xc5\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000004002\n";
         let of = |name| disposition(status, Signal::parse("signal", name).unwrap());
         assert_eq!(of("PIPE"), Disposition::Ignored);
         assert_eq!(of("TERM"), Disposition::Handled);

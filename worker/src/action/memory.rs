@@ -15,9 +15,14 @@ use crate::{memory_limit, procfs, sys::Mapping};
 /// Made resident between two looks at the end and at the room that is left.
 const STEP: usize = 8 << 20;
 
+fn room() -> Result<memory_limit::Room, Problem> {
+    memory_limit::room()
+        .map_err(|error| Problem::internal(format!("looking how much memory is left: {error}")))
+}
+
 /// Whether there is room for that much.
 pub(crate) fn check(bytes: usize) -> Result<(), Problem> {
-    let room = memory_limit::room();
+    let room = room()?;
     if bytes as u64 <= room.bytes {
         return Ok(());
     }
@@ -62,7 +67,7 @@ fn fill(mapping: &mut Mapping, bytes: usize, scene: &Scene<'_>) -> Result<(), Pr
             let what = format!("it ended ({reason:?}) with {from} of {bytes} bytes resident");
             return Err(Problem::new(Code::OrderTooLate, what).hint("ask for less"));
         }
-        let room = memory_limit::room();
+        let room = room()?;
         if room.bytes < STEP.min(bytes - from) as u64 {
             let what = format!("{} was reached with {from} of {bytes} bytes resident", room.of);
             return Err(Problem::new(Code::TargetLimit, what).hint("ask for less"));

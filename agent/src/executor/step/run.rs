@@ -20,7 +20,6 @@ use tokio::{process::Command, time::timeout};
 
 use super::super::{Shared, protected};
 use crate::{
-    host::process,
     platform::{Subject, recycle},
     stress::{
         command::{self, GRACE},
@@ -82,7 +81,7 @@ fn admit_recycle(shared: &Shared, subject: &Subject) -> Result<(), Problem> {
     }
     shared.settings.policy.allows_on(Action::Kill, &subject.target)?;
     let own = [std::process::id(), shared.link.pid().unwrap_or_default()];
-    subject.main.map_or(Ok(()), |main| protected::check(main.pid, &process::name(main.pid), &own))
+    subject.main.map_or(Ok(()), |main| protected::check(main.pid, &own))
 }
 
 /// A command of a script's header, in the header's own words.

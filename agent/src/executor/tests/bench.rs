@@ -95,7 +95,7 @@ impl Victim {
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        for process in crate::host::process::tree(self.process()) {
+        for process in crate::host::process::tree(self.process()).unwrap() {
             process.signal(Signal::KILL).unwrap();
         }
         self.0.wait().unwrap();

@@ -35,10 +35,10 @@ async fn one_process_of_a_paused_tree_that_goes_on_ends_it() {
     let mut bench = Bench::start().await;
     let victim = Victim::of(Command::new("/bin/sh").args(["-c", "sleep 600 & wait"]));
     bench.offer(victim.subject("t"));
-    eventually("it has a child", || tree(victim.process()).len() == 2).await;
+    eventually("it has a child", || tree(victim.process()).unwrap().len() == 2).await;
     bench.delay("a", "t", HOUR);
     bench.started("a").await;
-    let child = tree(victim.process())[1];
+    let child = tree(victim.process()).unwrap()[1];
     child.signal(Signal::CONT).unwrap();
     let over = bench.expect("a", State::Failed).await;
     assert_eq!(code(&over), Some(Code::EffectLost.number()), "{over:?}");
@@ -50,10 +50,10 @@ async fn a_child_that_is_killed_in_a_pause_is_no_loss() {
     let mut bench = Bench::start().await;
     let victim = Victim::of(Command::new("/bin/sh").args(["-c", "sleep 600 & wait"]));
     bench.offer(victim.subject("t"));
-    eventually("it has a child", || tree(victim.process()).len() == 2).await;
+    eventually("it has a child", || tree(victim.process()).unwrap().len() == 2).await;
     bench.delay("a", "t", Duration::from_millis(800));
     bench.started("a").await;
-    tree(victim.process())[1].signal(Signal::KILL).unwrap();
+    tree(victim.process()).unwrap()[1].signal(Signal::KILL).unwrap();
     let over = bench.expect("a", State::Reverted).await;
     assert_eq!(over.end_reason(), EndReason::Deadline, "{over:?}");
 }

@@ -47,7 +47,7 @@ async fn a_process_below_one_that_is_held_is_held_too() {
     let mut bench = Bench::start().await;
     let parent = Victim::of(Command::new("/bin/sh").args(["-c", "sleep 600 & wait"]));
     bench.offer(parent.subject("parent"));
-    let child = || crate::host::process::tree(parent.process()).get(1).copied();
+    let child = || crate::host::process::tree(parent.process()).unwrap().get(1).copied();
     eventually("it has a child", || child().is_some()).await;
     bench.offer(crate::platform::Subject { main: child(), ..parent.subject("child") });
     bench.delay("a", "parent", HOUR);
@@ -188,8 +188,13 @@ async fn a_tree_with_a_protected_process_in_it_is_left_alone() {
     let script = format!("{} 600 & wait", sshd.display());
     let victim = Victim::of(Command::new("/bin/sh").args(["-c", &script]));
     bench.offer(victim.subject("t"));
-    let named = |process: &Process| crate::host::process::name(process.pid) == "sshd";
-    eventually("it has its child", || crate::host::process::tree(victim.process()).iter().any(named)).await;
+    let named = |process: &Process| {
+        crate::host::process::name(process.pid).unwrap().is_some_and(|name| name == b"sshd")
+    };
+    eventually("it has its child", || {
+        crate::host::process::tree(victim.process()).unwrap().iter().any(named)
+    })
+    .await;
     bench.delay("a", "t", HOUR);
     bench.refused("a", Code::Protected).await;
     assert_eq!(victim.state(), 'S');

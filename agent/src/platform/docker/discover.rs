@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io,
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -150,10 +151,12 @@ impl Watch {
             .buffer_unordered(AT_A_TIME);
         while let Some(look) = looks.next().await {
             let (id, container) = look?;
+            let shared = Arc::from(&*id);
+            let seen = container.map_or(Ok(Seen::Nothing), |container| self.see(&shared, &container));
+            let seen = seen.map_err(|error| format!("the processes of container {id:.12}: {error}"))?;
             self.found.remove(&*id);
             self.elsewhere.remove(&id);
-            let shared = Arc::from(&*id);
-            match container.map_or(Seen::Nothing, |container| self.see(&shared, &container)) {
+            match seen {
                 Seen::Target(subject) => drop(self.found.insert(shared, (*subject).into())),
                 Seen::Elsewhere(name) => drop(self.elsewhere.insert(id, name)),
                 Seen::Nothing => {}
@@ -162,17 +165,17 @@ impl Watch {
         Ok(())
     }
 
-    fn see(&self, id: &Arc<str>, container: &ContainerInspectResponse) -> Seen {
+    fn see(&self, id: &Arc<str>, container: &ContainerInspectResponse) -> io::Result<Seen> {
         let name = container.name.as_deref().unwrap_or_default().trim_start_matches('/');
         let config = container.config.as_ref();
         let labels = config.and_then(|config| config.labels.clone()).unwrap_or_default();
-        let Some(state) = &container.state else { return Seen::Nothing };
-        let Some(pid) = health::main_pid(state) else { return Seen::Nothing };
-        let Some(rule) = rules::rule_of(&self.rules, name, &labels) else { return Seen::Nothing };
+        let Some(state) = &container.state else { return Ok(Seen::Nothing) };
+        let Some(pid) = health::main_pid(state) else { return Ok(Seen::Nothing) };
+        let Some(rule) = rules::rule_of(&self.rules, name, &labels) else { return Ok(Seen::Nothing) };
         // Before the cgroup is looked at: if that is the container's, so is the process.
-        let main = Process::now(pid);
-        let cgroup = membership::name_of(pid, |cgroup| cgroup.contains(&**id));
-        let (Some(main), Some(cgroup)) = (main, cgroup) else { return Seen::Elsewhere(name.to_owned()) };
+        let main = Process::find(pid)?;
+        let cgroup = membership::name_of(pid, |cgroup| cgroup.contains(&**id))?;
+        let (Some(main), Some(cgroup)) = (main, cgroup) else { return Ok(Seen::Elsewhere(name.to_owned())) };
         let image = config.and_then(|config| config.image.as_deref()).unwrap_or_default();
         let policy = container.host_config.as_ref().and_then(|host| host.restart_policy.as_ref()?.name);
         let known = [("container", format!("{id:.12}")), ("image", image.to_owned())];
@@ -201,12 +204,12 @@ impl Watch {
             ..Default::default()
         };
         let handle = Container { engine: self.engine.clone(), id: id.clone() };
-        Seen::Target(Box::new(Subject {
+        Ok(Seen::Target(Box::new(Subject {
             target,
             main: Some(main),
             cgroup: extent.cgroup,
             supervisor: Some(Arc::new(handle)),
             ..Subject::default()
-        }))
+        })))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    io,
     sync::Arc,
     time::Duration,
 };
@@ -126,7 +127,7 @@ impl Watch {
         let mut after = None;
         loop {
             let page = self.cluster.pods(after).await?;
-            self.look_at(&page.items);
+            self.look_at(&page.items)?;
             // The same on all pages: they show one moment.
             self.version = page.metadata.resource_version.unwrap_or_default();
             after = page.metadata.continue_.filter(|token| !token.is_empty());
@@ -156,7 +157,7 @@ impl Watch {
             }
         }
         let pods: Vec<_> = changed.into_values().collect();
-        self.look_at(&pods);
+        self.look_at(&pods)?;
         Ok(true)
     }
 
@@ -169,9 +170,9 @@ impl Watch {
         self.elsewhere.remove(id);
     }
 
-    fn look_at(&mut self, pods: &[Pod]) {
+    fn look_at(&mut self, pods: &[Pod]) -> Result<(), String> {
         let ids = pods.iter().filter_map(|pod| health::id(self.matching(pod)?.1));
-        let mains = mains(&ids.collect());
+        let mains = mains(&ids.collect()).map_err(|error| format!("looking at /proc: {error}"))?;
         for pod in pods {
             self.forget(&self.id(pod));
             let Some((rule, container)) = self.matching(pod) else { continue };
@@ -184,6 +185,7 @@ impl Watch {
             let listed: Arc<Listed> = self.subject(pod, rule, &container.name, main).into();
             self.found.insert(listed.id().clone(), listed);
         }
+        Ok(())
     }
 
     /// The rule that a pod matches, and the container that faults land on.
@@ -273,21 +275,24 @@ struct Main {
 
 /// The main processes of those of these containers that are of this host: in each one's cgroup, the process that
 /// started first. The API tells no pids.
-fn mains(ids: &HashSet<&str>) -> HashMap<String, Main> {
+///
+/// # Errors
+/// A process may be theirs and cannot be looked at.
+fn mains(ids: &HashSet<&str>) -> io::Result<HashMap<String, Main>> {
     let mut mains: HashMap<String, Main> = HashMap::new();
     if ids.is_empty() {
-        return mains;
+        return Ok(mains);
     }
-    for pid in process::pids() {
+    for pid in process::pids()? {
         // Before its cgroup is looked at: if that is the container's, so is the process.
-        let Some(process) = Process::now(pid) else { continue };
+        let Some(process) = Process::find(pid)? else { continue };
         let is_theirs = |cgroup: &str| ids.contains(container::id(cgroup));
-        let Some(cgroup) = membership::name_of(pid, is_theirs) else { continue };
+        let Some(cgroup) = membership::name_of(pid, is_theirs)? else { continue };
         let id = container::id(&cgroup);
         let started = |process: &Process| (process.start_time, process.pid);
         if mains.get(id).is_none_or(|main| started(&process) < started(&main.process)) {
             mains.insert(id.to_owned(), Main { process, cgroup });
         }
     }
-    mains
+    Ok(mains)
 }

@@ -121,7 +121,8 @@ fn tree(children: &HashMap<u32, Vec<u32>>, root: u32) -> Vec<u32> {
 fn own_processes(snapshot: &HashMap<u32, Candidate>) -> HashSet<u32> {
     const PROGRAMS: [&str; 2] = ["kitty-agent", "kitty-guard"];
     let children = children(snapshot);
-    let programs = snapshot.values().filter(|process| PROGRAMS.contains(&process.name.as_str()));
+    let programs =
+        snapshot.values().filter(|process| PROGRAMS.iter().any(|program| process.name == program.as_bytes()));
     let roots = programs.map(|process| process.pid).chain([std::process::id()]);
     roots.flat_map(|root| tree(&children, root)).collect()
 }
@@ -302,7 +303,8 @@ async fn end_of(main: Process) -> Process {
 
 /// Brings the health of a known target up to date, for the kernel sends no word of it. `None`: no change.
 fn look_again(subject: &mut Subject) -> Option<()> {
-    let stat = subject.main.and_then(|main| main.stat());
+    // What cannot be looked at now may be well all the same.
+    let stat = subject.main?.look().ok()?;
     let health = health(stat.map_or('X', |stat| stat.state)).into();
     (std::mem::replace(&mut subject.target.health, health) != health).then_some(())
 }

@@ -1,6 +1,6 @@
 //! Rules that say which processes are targets.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt};
 
 use chaos_kitty::{Code, Problem};
 use regex::Regex;
@@ -175,15 +175,19 @@ fn uid_of(user: &str) -> Option<u32> {
 impl Candidate {
     /// `name` is its name or its program's file name. The kernel keeps 15 bytes of a process's name.
     fn is_named(&self, name: &str) -> bool {
-        self.name == name || self.file_name() == Some(name)
+        self.name == name.as_bytes() || self.file_name() == Some(name.as_bytes())
     }
 
     fn runs(&self, exe: &str) -> bool {
-        if exe.starts_with('/') { self.exe.as_deref() == Some(exe) } else { self.file_name() == Some(exe) }
+        if exe.starts_with('/') {
+            self.exe.as_ref().is_some_and(|own| own.as_os_str() == exe)
+        } else {
+            self.file_name() == Some(exe.as_bytes())
+        }
     }
 
-    fn file_name(&self) -> Option<&str> {
-        Path::new(self.exe.as_deref()?).file_name()?.to_str()
+    fn file_name(&self) -> Option<&[u8]> {
+        Some(self.exe.as_ref()?.file_name()?.as_bytes())
     }
 }
 

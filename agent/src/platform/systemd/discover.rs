@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    io,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -177,7 +178,8 @@ impl Watch {
             let Some(name) = unit_name(&path) else { continue };
             let Some(rule) = rules::rule_of(&self.rules, &name) else { continue };
             let service = self.manager.service(&path).await?;
-            match service.and_then(|service| subject(&self.owner, rule, &name, &path, &service)) {
+            let found = service.map(|service| subject(&self.owner, rule, &name, &path, &service)).transpose();
+            match found.map_err(|error| format!("the processes of {name}: {error}"))?.flatten() {
                 Some(subject) => drop(self.found.insert(path, subject.into())),
                 None => drop(self.found.remove(&path)),
             }
@@ -187,11 +189,19 @@ impl Watch {
 }
 
 /// The service as a target. `None`: it has no main process on this host.
-fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service) -> Option<Subject> {
+fn subject(
+    owner: &Owner,
+    rule: &Rule,
+    name: &str,
+    path: &str,
+    service: &Service,
+) -> io::Result<Option<Subject>> {
+    let (Some(pid), Some(cgroup)) = (service.main_pid(), service.cgroup()) else { return Ok(None) };
     // Before the cgroup is looked at: if that is the unit's, so is the process.
-    let main = Process::now(service.main_pid()?)?;
-    let cgroup = service.cgroup()?;
-    membership::name_of(main.pid, |own| own == cgroup)?;
+    let Some(main) = Process::find(pid)? else { return Ok(None) };
+    if membership::name_of(pid, |own| own == cgroup)?.is_none() {
+        return Ok(None);
+    }
     let known = ("unit".to_owned(), name.to_owned());
     let extent = Extent { main, cgroup: Some(cgroup.into()) };
     let comes_back = service.vanishes(|file| Path::new(file).exists()).is_none();
@@ -212,13 +222,13 @@ fn subject(owner: &Owner, rule: &Rule, name: &str, path: &str, service: &Service
         ..Default::default()
     };
     let handle = Unit { name: name.to_owned(), path: path.to_owned() };
-    Some(Subject {
+    Ok(Some(Subject {
         target,
         main: Some(main),
         cgroup: extent.cgroup,
         supervisor: Some(Arc::new(handle)),
         ..Subject::default()
-    })
+    }))
 }
 
 #[cfg(test)]

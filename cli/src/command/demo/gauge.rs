@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chaos_kitty::procfs;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
@@ -171,9 +172,9 @@ pub(super) fn is_alive(pid: u32) -> bool {
 
 /// Field `index` of those that follow the command in `/proc/PID/stat` (0: the state).
 fn stat_field(pid: u32, index: usize) -> Option<String> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace().nth(index).map(str::to_owned)
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let (_, mut fields) = procfs::stat(&stat)?;
+    fields.nth(index).map(str::to_owned)
 }
 
 /// Children, their children, and so on.

@@ -16,7 +16,7 @@ use crate::platform::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn process(pid: u32, parent: u32, name: &str) -> Candidate {
-    let exe = Some(format!("/bin/{name}"));
+    let exe = Some(format!("/bin/{name}").into());
     Candidate {
         pid,
         parent,
@@ -109,13 +109,13 @@ proptest! {
         let mains: HashMap<u32, usize> = matches.iter().map(|one| (one.pids[0], one.rule)).collect();
         prop_assert_eq!(mains.len(), matches.len(), "a process is the main of one target at most");
         for one in &matches {
-            prop_assert_eq!(all[&one.pids[0]].name.as_str(), names[one.rule]);
+            prop_assert_eq!(all[&one.pids[0]].name, names[one.rule].as_bytes());
             let above: Vec<u32> = ancestors(&all, one.pids[0]).collect();
-            prop_assert!(above.iter().all(|pid| all.get(pid).is_none_or(|p| p.name != names[one.rule])));
+            prop_assert!(above.iter().all(|pid| all.get(pid).is_none_or(|p| p.name != names[one.rule].as_bytes())));
             prop_assert!(one.pids[1..].iter().all(|&pid| ancestors(&all, pid).any(|up| up == one.pids[0])));
         }
         let in_circle = |pid: u32| ancestors(&all, pid).any(|above| above == pid);
-        for process in all.values().filter(|p| names.contains(&p.name.as_str())) {
+        for process in all.values().filter(|p| names.iter().any(|name| p.name == name.as_bytes())) {
             let circular = in_circle(process.pid) || ancestors(&all, process.pid).any(in_circle);
             prop_assert!(circular || matches.iter().any(|one| one.pids.contains(&process.pid)));
         }
