@@ -30,7 +30,7 @@ use crate::{
     host::{cgroup::Cgroup, own, process::ended},
     platform::Subject,
     stress::{
-        command,
+        command, folder,
         output::Tail,
         place::Place,
         room,
@@ -114,7 +114,7 @@ impl Script {
                 _ => Problem::new(Code::TargetGone, what),
             }
         };
-        let place = Place::of(self.target, self.header.outside).map_err(gone)?;
+        let place = Place::of(self.target, self.header.outside).map_err(gone)?.with_folder();
         let name = &self.order.name;
         for own in &self.header.needs_own {
             if !own::has(self.target, *own).map_err(gone)? {
@@ -152,8 +152,14 @@ impl Script {
         if healing.is_none() {
             undos.push(Undo::EndProcesses { processes: self.target.into_iter().collect() });
         }
-        for text in healing.into_iter().chain(&self.header.finalize) {
-            let argv = command::argv(place, UNDO_LIMIT, &command::shell(text)).map_err(Problem::internal)?;
+        let texts = healing.into_iter().chain(&self.header.finalize);
+        let mut commands: Vec<_> = texts.map(|text| command::shell(text)).collect();
+        if commands.is_empty() {
+            // Each of them removes the script's folder when it is done.
+            commands.push(vec![folder::REMOVE.to_owned()]);
+        }
+        for command in commands {
+            let argv = command::argv(place, UNDO_LIMIT, &command).map_err(Problem::internal)?;
             undos.push(Undo::Run { argv, limit: UNDO_LIMIT + command::GRACE });
         }
         Ok(undos)

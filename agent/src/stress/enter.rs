@@ -22,6 +22,7 @@ use rustix::{
 };
 
 use super::{
+    folder,
     place::{Entered, Place},
     released,
     spawn::Said,
@@ -42,7 +43,7 @@ pub(super) fn script(place: &Place, name: &str, arguments: &[&str]) -> io::Resul
     File::from(file.try_clone()?).write_all(&script)?;
     let mut command = Command::new(interpreter);
     command.args(option).arg(format!("/proc/self/fd/{}", file.as_raw_fd())).args(arguments);
-    run(place, command, &format!("{name}: its interpreter {interpreter}"))
+    run(place, command, &format!("{name}: its interpreter {interpreter}"), Part::Script)
 }
 
 /// Runs a program.
@@ -50,31 +51,69 @@ pub(super) fn program(place: &Place, program: &str, arguments: &[&str]) -> io::R
     if released::wait()?.is_none() {
         return Ok(ExitCode::SUCCESS);
     }
+    if program == folder::REMOVE {
+        if place.enter()? == Entered::Gone {
+            return failed(Code::TargetGone, GONE.to_owned());
+        }
+        return over(place, &Said::Exited { code: Some(0), signal: None });
+    }
     let mut command = Command::new(program);
     command.args(arguments);
-    run(place, command, program)
+    run(place, command, program, Part::Undo)
 }
 
-fn run(place: &Place, mut command: Command, what: &str) -> io::Result<ExitCode> {
+const GONE: &str = "the target is gone, and its namespaces too";
+
+/// What a program has to do with the folder of its script, whose path is told to both.
+#[derive(Clone, Copy)]
+enum Part {
+    /// It is made for it.
+    Script,
+    /// It goes once this has ended, which puts the script back.
+    Undo,
+}
+
+fn run(place: &Place, mut command: Command, what: &str, part: Part) -> io::Result<ExitCode> {
     let null = File::open("/dev/null")?;
     let output = io::stderr().as_fd().try_clone_to_owned()?;
     let environment = place.environment();
     if place.enter()? == Entered::Gone {
-        return failed(Code::TargetGone, "the target is gone, and its namespaces too".to_owned());
+        return failed(Code::TargetGone, GONE.to_owned());
     }
-    let spawned =
-        command.env_clear().envs(environment).stdin(null).stdout(output.try_clone()?).stderr(output).spawn();
+    let folder = place.folder().and_then(match part {
+        Part::Script => folder::make,
+        Part::Undo => folder::find,
+    });
+    let command = command.env_clear().envs(environment).env("KITTY_TMP", folder.unwrap_or_default());
+    let spawned = command.stdin(null).stdout(output.try_clone()?).stderr(output).spawn();
     match spawned {
         Ok(child) => {
             Said::Started.say()?;
-            finish(child)
+            let said = finish(child)?;
+            match part {
+                Part::Script => tell(&said),
+                Part::Undo => over(place, &said),
+            }
         }
         Err(error) => failed(Code::MissingDependency, format!("{what}: {error}")),
     }
 }
 
+/// Removes the folder of the script that was put back, and says how that ended.
+fn over(place: &Place, said: &Said) -> io::Result<ExitCode> {
+    match place.folder().map_or(Ok(()), folder::remove) {
+        Ok(()) => tell(said),
+        Err(error) => failed(Code::Internal, format!("removing the folder of a script: {error}")),
+    }
+}
+
+fn tell(said: &Said) -> io::Result<ExitCode> {
+    said.say()?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Waits for the program, or for the end of the pipe.
-fn finish(mut child: Child) -> io::Result<ExitCode> {
+fn finish(mut child: Child) -> io::Result<Said> {
     let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
     let pidfd = pidfd_open(pid.ok_or_else(|| io::Error::other("no pid"))?, PidfdFlags::empty())?;
     let stdin = io::stdin();
@@ -86,8 +125,7 @@ fn finish(mut child: Child) -> io::Result<ExitCode> {
         kill_current_process_group(Signal::KILL)?;
     }
     let status = child.wait()?;
-    Said::Exited { code: status.code(), signal: status.signal() }.say()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Said::Exited { code: status.code(), signal: status.signal() })
 }
 
 /// A line with the number of bytes, then the bytes.

@@ -7,6 +7,7 @@ pub mod board;
 pub(crate) mod command;
 mod cpu;
 mod enter;
+pub(crate) mod folder;
 mod mapping;
 pub(crate) mod memory;
 pub(crate) mod output;

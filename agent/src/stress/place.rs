@@ -19,6 +19,7 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::folder;
 use crate::host::{boot_id, membership, process::pids};
 
 /// Namespaces by their names in `/proc/PID/ns`.
@@ -46,6 +47,9 @@ pub(crate) struct Place {
     apart: BTreeMap<String, String>,
     /// It is the agent's own side of the target.
     outside: bool,
+    /// The name of a script's own folder there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
 }
 
 /// What came of the way into a place.
@@ -75,7 +79,16 @@ impl Place {
                 return Err(gone());
             }
         }
-        Ok(Self { target, boot: boot_id(), apart, outside })
+        Ok(Self { target, boot: boot_id(), apart, outside, folder: None })
+    }
+
+    /// The same, where a script has a folder of its own.
+    pub(crate) fn with_folder(self) -> Self {
+        Self { folder: Some(folder::name()), ..self }
+    }
+
+    pub(super) fn folder(&self) -> Option<&str> {
+        self.folder.as_deref()
     }
 
     /// The target, as long as it lives.
@@ -227,7 +240,7 @@ mod tests {
         assert_eq!(Place { apart: apart.clone(), ..rebooted.clone() }.enter().unwrap(), Entered::Gone);
         // In this boot too, when nobody has them any more.
         let over = Process { pid: std::process::id(), start_time: 1 };
-        let over = Place { target: Some(over), boot: boot_id(), apart, outside: false };
+        let over = Place { target: Some(over), boot: boot_id(), apart, outside: false, folder: None };
         assert_eq!(over.enter().unwrap(), Entered::Gone);
     }
 }

@@ -348,3 +348,23 @@ async fn a_script_that_was_not_handed_over_is_refused() {
     let unknown = start(&action(Kind::Script(order), Duration::from_secs(60)), &host()).await.err().unwrap();
     assert!(unknown.code == Code::NoSuchScript && unknown.message.contains("unknown.sh"), "{unknown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_has_a_folder_of_its_own_that_nobody_can_guess() {
+    let target = Target::sleeper();
+    let text = "#!/bin/sh\nstat -c '%a %u %n' \"$KITTY_TMP\"; echo full >\"$KITTY_TMP/file\"; echo done; sleep 600\n";
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let held = start(&script(text, &[]), &target.subject()).await.unwrap();
+        let output = || figures(held.figures()).output;
+        eventually("it has written", || output().contains("done"));
+        let line = output().lines().next().unwrap().to_owned();
+        let path = line.strip_prefix("700 0 ").unwrap().to_owned();
+        assert!(path.starts_with("/var/tmp/kitty-") || path.starts_with("/tmp/kitty-"), "{path}");
+        assert!(Path::new(&path).join("file").exists());
+        held.revert().await;
+        assert!(!Path::new(&path).exists());
+        seen.push(path);
+    }
+    assert_ne!(seen[0], seen[1]);
+}

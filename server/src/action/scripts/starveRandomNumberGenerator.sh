@@ -4,7 +4,7 @@
 # Experiment type: Resource
 # Needs own: mounts
 # Health check: ! grep -q ' /dev/random ' /proc/self/mounts
-# Self healing: rm -f "/tmp/kitty-random.$KITTY_TARGET"; while grep -q ' /dev/random ' /proc/self/mounts; do umount -l /dev/random || exit 1; done
+# Self healing: while grep -q ' /dev/random ' /proc/self/mounts; do umount -l /dev/random || exit 1; done
 
 # Since Linux 5.6 the kernel's generator does not run dry, so a pipe that nobody writes to takes its place.
 case " $KITTY_NAMESPACES " in
@@ -25,7 +25,8 @@ if [ -n "$shared" ]; then
     echo "no effect here: the target shares its mounts below $shared with others" >&2
     exit 1
 fi
-pipe=/tmp/kitty-random.$KITTY_TARGET
+[ -n "$KITTY_TMP" ] || { echo "neither /var/tmp nor /tmp can be written, or the agent is too old to make a folder there" >&2; exit 1; }
+pipe=$KITTY_TMP/random
 mkfifo -m 666 "$pipe" && mount --bind "$pipe" /dev/random || exit 1
 # The mount keeps it. Open for writing here, so that whoever opens it gets in, and waits for the first byte.
 exec 3<>"$pipe"
