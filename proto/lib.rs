@@ -8,6 +8,7 @@
 //! | [`client`] | dialling an endpoint: transport, TLS, deadlines |
 //! | [`backoff`] | how long to wait before trying again |
 //! | [`socket`] | listening on a Unix socket |
+//! | [`trust`], [`nss`] | whose a socket, folder or file is; users and groups of the host |
 //! | [`peer`] | who is at the other end of a Unix socket |
 //! | [`procfs`] | reading /proc, whose names may hold any byte |
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
@@ -35,6 +36,7 @@ pub mod lease;
 pub mod limits;
 #[cfg(feature = "program")]
 pub mod notify;
+pub mod nss;
 pub mod outbox;
 pub mod peer;
 pub mod problem;
@@ -47,6 +49,7 @@ pub mod socket;
 #[cfg(feature = "program")]
 pub mod telemetry;
 mod timestamp;
+pub mod trust;
 pub mod units;
 
 pub use later::Later;

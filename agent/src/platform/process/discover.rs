@@ -193,15 +193,33 @@ fn health(state: char) -> v1::target_health::State {
     }
 }
 
-/// A full look, on a thread where it may block. How many processes there are, and the targets.
-fn look(owner: &Owner, rules: &[Rule]) -> std::io::Result<(usize, Vec<Subject>)> {
+/// What a full look shows.
+struct Seen {
+    /// How many processes there are.
+    processes: usize,
+    targets: Vec<Subject>,
+    /// Of rules that match nothing yet.
+    problem: Option<String>,
+}
+
+/// A full look, on a thread where it may block.
+fn look(owner: &Owner, rules: &[Rule]) -> std::io::Result<Seen> {
+    let mut troubles: Vec<_> = rules.iter().filter_map(|rule| rule.resolve().err()).collect();
     let snapshot = scan::scan(rules.iter().any(|rule| rule.settings().user.is_some()))?;
-    let pidfiles: Vec<_> = rules.iter().map(Rule::read_pidfile).collect();
+    let mut pidfiles = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let read = rule.read_pidfile().map_err(|why| troubles.push(why));
+        pidfiles.push(read.unwrap_or_default());
+    }
     let matches = match_rules(&snapshot, rules, &pidfiles, &own_processes(&snapshot));
-    let mut found = subjects(owner, rules, &snapshot, &matches);
+    let mut targets = subjects(owner, rules, &snapshot, &matches);
     // The look takes a while: who was seen at its beginning and has ended did not live together with who came since.
-    found.retain(|subject| subject.main.is_none_or(|main| !main.has_ended()));
-    Ok((snapshot.len(), found))
+    targets.retain(|subject| subject.main.is_none_or(|main| !main.has_ended()));
+    Ok(Seen {
+        processes: snapshot.len(),
+        targets,
+        problem: (!troubles.is_empty()).then(|| troubles.join("; ")),
+    })
 }
 
 /// How long to wait between two full looks.
@@ -234,7 +252,7 @@ impl Watch {
             if let Some(events) = &self.events {
                 events.drain();
             }
-            let (processes, found) = match self.look().await {
+            let Seen { processes, targets: found, problem } = match self.look().await {
                 Ok(seen) => seen,
                 Err(error) => {
                     self.publisher.lost(format!("/proc can not be read: {error}"));
@@ -242,7 +260,7 @@ impl Watch {
                     continue;
                 }
             };
-            self.publisher.problem(None);
+            self.publisher.problem(problem);
             for main in found.iter().filter_map(|subject| subject.main) {
                 if self.watched.insert(main) {
                     self.ends.spawn(end_of(main));
@@ -253,8 +271,7 @@ impl Watch {
         }
     }
 
-    /// A full look. How many processes there are, and the targets.
-    async fn look(&self) -> std::io::Result<(usize, Vec<Subject>)> {
+    async fn look(&self) -> std::io::Result<Seen> {
         let (owner, rules) = (self.owner.clone(), self.rules.clone());
         let looked = tokio::task::spawn_blocking(move || look(&owner, &rules)).await;
         looked.map_err(std::io::Error::other).flatten()

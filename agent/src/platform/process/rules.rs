@@ -1,8 +1,8 @@
 //! Rules that say which processes are targets.
 
-use std::{collections::BTreeMap, fs, os::unix::ffi::OsStrExt};
+use std::{collections::BTreeMap, fs, io, os::unix::ffi::OsStrExt, sync::OnceLock};
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{Code, Problem, nss};
 use regex::Regex;
 use serde::Deserialize;
 
@@ -51,7 +51,8 @@ pub struct Rule {
     settings: RuleSettings,
     command_line: Option<Regex>,
     target_name: Option<Regex>,
-    uid: Option<u32>,
+    /// Of the user that it names, once that is known.
+    uid: OnceLock<u32>,
 }
 
 /// Makes rules of their settings.
@@ -97,20 +98,38 @@ impl Rule {
                 "needs exactly one capture, e.g. \"--name=(\\S+)\"",
             ));
         }
-        let uid = user.as_ref().and_then(|user| {
-            let uid = uid_of(user);
-            if uid.is_none() {
-                problems.push(wrong(settings, "user", format!("this host has no user {user:?}")));
-            }
-            uid
-        });
-        let rule = Self { settings: settings.clone(), command_line, target_name, uid };
+        let rule = Self { settings: settings.clone(), command_line, target_name, uid: OnceLock::new() };
         if problems.is_empty() { Ok(rule) } else { Err(problems) }
     }
 
     /// What it was made of.
     pub fn settings(&self) -> &RuleSettings {
         &self.settings
+    }
+
+    /// Looks up the user that it names, where that is not known yet; until it is, nothing matches. May wait for whoever
+    /// knows the names of this host.
+    ///
+    /// # Errors
+    /// Why it is not known. It may be later: whoever knows it may not answer yet.
+    pub fn resolve(&self) -> Result<(), String> {
+        let Some(user) = self.settings.user.as_ref().filter(|_| self.uid.get().is_none()) else {
+            return Ok(());
+        };
+        let unknown = |why: &dyn std::fmt::Display| {
+            format!("process rule {:?} matches nothing: user {user:?}: {why}", self.settings.name)
+        };
+        let uid = match user.parse() {
+            Ok(uid) => uid,
+            Err(_) => {
+                nss::user(user)
+                    .map_err(|error| unknown(&error))?
+                    .ok_or_else(|| unknown(&"this host does not know it (getent passwd)"))?
+                    .uid
+            }
+        };
+        self.uid.get_or_init(|| uid);
+        Ok(())
     }
 
     /// The group of its targets.
@@ -120,10 +139,10 @@ impl Rule {
 
     /// Whether a process meets all criteria. `pidfile` is what the rule's pid file holds now.
     pub(super) fn matches(&self, process: &Candidate, pidfile: Option<u32>) -> bool {
-        let RuleSettings { process: name, exe, pidfile: wants_pidfile, .. } = &self.settings;
+        let RuleSettings { process: name, exe, user, pidfile: wants_pidfile, .. } = &self.settings;
         name.as_ref().is_none_or(|name| process.is_named(name))
             && exe.as_ref().is_none_or(|exe| process.runs(exe))
-            && self.uid.is_none_or(|uid| process.uid == uid)
+            && (user.is_none() || self.uid.get() == Some(&process.uid))
             && (wants_pidfile.is_none() || pidfile == Some(process.pid))
             && self.command_line.as_ref().is_none_or(|pattern| pattern.is_match(&process.command_line))
     }
@@ -142,9 +161,19 @@ impl Rule {
         Some(name.chars().map(plain).collect()).filter(|name: &String| !name.is_empty())
     }
 
-    /// What its pid file holds now.
-    pub(super) fn read_pidfile(&self) -> Option<u32> {
-        fs::read_to_string(self.settings.pidfile.as_ref()?).ok()?.trim().parse().ok()
+    /// What its pid file holds now. `None`: it has none, or there is none, or it holds something else.
+    ///
+    /// # Errors
+    /// It is there and cannot be read.
+    pub(super) fn read_pidfile(&self) -> Result<Option<u32>, String> {
+        let Some(path) = &self.settings.pidfile else { return Ok(None) };
+        match fs::read(path) {
+            Ok(text) => Ok(str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                Err(format!("process rule {:?} matches nothing: pidfile {path}: {error}", self.settings.name))
+            }
+        }
     }
 }
 
@@ -161,15 +190,6 @@ fn expression(
 
 fn wrong(settings: &RuleSettings, field: &str, what: impl std::fmt::Display) -> Problem {
     Problem::new(Code::Usage, format!("process rule {:?}: {field}: {what}", settings.name))
-}
-
-/// The number of a user of this host.
-fn uid_of(user: &str) -> Option<u32> {
-    let in_passwd = |passwd: String| {
-        let line = passwd.lines().find(|line| line.split(':').next() == Some(user))?;
-        line.split(':').nth(2)?.parse().ok()
-    };
-    user.parse().ok().or_else(|| fs::read_to_string("/etc/passwd").ok().and_then(in_passwd))
 }
 
 impl Candidate {
@@ -209,7 +229,9 @@ mod tests {
     fn rule(change: impl FnOnce(&mut RuleSettings)) -> Rule {
         let mut settings = RuleSettings { name: "r".into(), ..Default::default() };
         change(&mut settings);
-        compile(&[settings]).unwrap().remove(0)
+        let rule = compile(&[settings]).unwrap().remove(0);
+        rule.resolve().unwrap();
+        rule
     }
 
     #[test]
@@ -225,6 +247,20 @@ mod tests {
         let by_file = rule(|r| r.pidfile = Some("/run/nginx.pid".into()));
         assert!(by_file.matches(&process(), Some(7)));
         assert!(!by_file.matches(&process(), Some(8)) && !by_file.matches(&process(), None));
+    }
+
+    #[test]
+    fn a_rule_whose_user_is_not_known_matches_nothing_and_says_so() {
+        let settings = RuleSettings {
+            name: "r".into(),
+            process: Some("nginx".into()),
+            user: Some("nobody-of-that-name".into()),
+            ..Default::default()
+        };
+        let rule = compile(&[settings]).unwrap().remove(0);
+        let why = rule.resolve().unwrap_err();
+        assert!(why.contains("\"r\"") && why.contains("nobody-of-that-name"), "{why}");
+        assert!(!rule.matches(&process(), None));
     }
 
     #[test]
@@ -250,13 +286,12 @@ mod tests {
                 exe: Some("bin/x".into()),
                 command_line: Some("a(b".into()),
                 target_name: Some("no capture".into()),
-                user: Some("nobody-of-that-name".into()),
                 ..Default::default()
             },
             RuleSettings::named("two"),
         ];
         let problems = compile(&settings).unwrap_err();
-        assert_eq!(problems.len(), 7, "{problems:#?}");
+        assert_eq!(problems.len(), 6, "{problems:#?}");
         let expression = problems.iter().find(|problem| problem.message.contains("command_line: ")).unwrap();
         assert!(expression.message.contains("a(b") && expression.message.contains('^'), "{expression}");
     }

@@ -1,9 +1,9 @@
 //! The local socket's gRPC side: `Attach` for workers and other agents, nothing else.
 
-use std::{convert::Infallible, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, path::Path, sync::Arc, time::Duration};
 
 use chaos_kitty::{
-    Code, Problem, limits,
+    Code, Problem, limits, nss,
     peer::Watched,
     socket::LocalSocket,
     v1::{
@@ -64,15 +64,13 @@ pub(crate) fn listen(path: &Path, group: Option<&str>) -> Result<LocalSocket, Pr
     Ok(local)
 }
 
-/// By number, or by name from /etc/group (group(5)).
+/// By number or by name.
 fn group_id(group: &str) -> io::Result<u32> {
     if let Ok(id) = group.parse() {
         return Ok(id);
     }
-    let groups = fs::read_to_string("/etc/group")?;
-    let lines = groups.lines().map(|line| line.split(':').collect::<Vec<_>>());
-    let mut ids = lines.filter(|fields| fields[0] == group).filter_map(|fields| fields.get(2)?.parse().ok());
-    ids.next().ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such group"))
+    let found = nss::group(group)?.map(|group| group.gid);
+    found.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such group"))
 }
 
 /// Accepts neighbours, for as long as it is polled.
@@ -214,7 +212,7 @@ fn not_here() -> Status {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt;
+    use std::{fs, os::unix::fs::MetadataExt};
 
     use super::*;
 

@@ -109,7 +109,7 @@ proptest! {
         let mains: HashMap<u32, usize> = matches.iter().map(|one| (one.pids[0], one.rule)).collect();
         prop_assert_eq!(mains.len(), matches.len(), "a process is the main of one target at most");
         for one in &matches {
-            prop_assert_eq!(all[&one.pids[0]].name, names[one.rule].as_bytes());
+            prop_assert_eq!(&*all[&one.pids[0]].name, names[one.rule].as_bytes());
             let above: Vec<u32> = ancestors(&all, one.pids[0]).collect();
             prop_assert!(above.iter().all(|pid| all.get(pid).is_none_or(|p| p.name != names[one.rule].as_bytes())));
             prop_assert!(one.pids[1..].iter().all(|&pid| ancestors(&all, pid).any(|up| up == one.pids[0])));
