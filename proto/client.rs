@@ -10,7 +10,13 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Transport, Identity, Uri};
 
-use crate::{Code, Problem, endpoint::Endpoint, limits, v1::chaos_client::ChaosClient};
+use crate::{
+    Code, Problem,
+    endpoint::{DEFAULT_SOCKET, Endpoint},
+    limits,
+    trust::{self, Trust},
+    v1::chaos_client::ChaosClient,
+};
 
 /// Longest wait for a connection to be made.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +62,7 @@ pub async fn connect(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel, Pro
             let path = path.clone();
             let connector = tower::service_fn(move |_: Uri| {
                 let path = path.clone();
-                async move { connect_unix(&path).await.map(TokioIo::new) }
+                async move { connect_trusted(&path).await.map(TokioIo::new) }
             });
             transport.connect_with_connector(connector).await
         }
@@ -98,6 +104,27 @@ pub fn client(channel: Channel) -> Client {
     ChaosClient::new(channel)
         .max_decoding_message_size(limits::MESSAGE_BYTES)
         .max_encoding_message_size(limits::MESSAGE_BYTES)
+}
+
+/// Connects if those who could answer there are trusted: the socket and the way to it, and then whoever listens, since
+/// another may have been put there meanwhile.
+async fn connect_trusted(path: &Path) -> io::Result<UnixStream> {
+    let mut trust = Trust::own();
+    if path.symlink_metadata().is_ok()
+        && let Err(problem) = trust.check(path)
+    {
+        // Nobody has named the one in the working directory, where any socket may lie.
+        if path == Path::new(DEFAULT_SOCKET) {
+            return Err(io::Error::other(problem));
+        }
+        trust = trust.with_service()?;
+        trust.check(path).map_err(io::Error::other)?;
+    }
+    let stream = connect_unix(path).await?;
+    match stream.peer_cred()?.uid() {
+        uid if trust.in_user(uid) => Ok(stream),
+        uid => Err(io::Error::other(trust::untrusted_peer(path, uid))),
+    }
 }
 
 /// A full backlog makes `connect` on a Unix socket fail with EAGAIN at once; the peer is there, so try on.
@@ -142,6 +169,9 @@ fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, Problem> {
 }
 
 fn unreachable_problem(endpoint: &Endpoint, error: &tonic::transport::Error) -> Problem {
+    if let Some(problem) = problem_of(error) {
+        return Problem { message: format!("connecting to {endpoint}: {}", problem.message), ..problem };
+    }
     let text = chain(error);
     if is_tls(error) {
         return Problem::new(Code::Tls, format!("connecting to {endpoint}: {text}")).hint(TLS_HINT);
@@ -151,6 +181,20 @@ fn unreachable_problem(endpoint: &Endpoint, error: &tonic::transport::Error) -> 
         Endpoint::Tcp { .. } => "check that kittyd listens there (kittyd --listen), and the network between",
     };
     Problem::new(Code::NotReachable, format!("connecting to {endpoint}: {text}")).hint(hint)
+}
+
+/// The problem among the causes of an error.
+fn problem_of(error: &(dyn std::error::Error + 'static)) -> Option<Problem> {
+    let mut cause = Some(error);
+    while let Some(next) = cause {
+        if let Some(inner) = next.downcast_ref::<io::Error>().and_then(io::Error::get_ref)
+            && let Some(problem) = inner.downcast_ref::<Problem>()
+        {
+            return Some(problem.clone());
+        }
+        cause = next.source();
+    }
+    None
 }
 
 /// An error with its causes, each once.
@@ -171,4 +215,61 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 pub(crate) fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let text = chain(error).to_lowercase();
     ["certificate", "tls", "handshake", "alert"].iter().any(|word| text.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead, BufReader},
+        os::unix::{fs::chown, process::CommandExt},
+        process::{Child, Command, Stdio},
+    };
+
+    use super::*;
+
+    const NOBODY: u32 = 65534;
+    const LISTEN: &str = "import socket, sys, time
+there = socket.socket(socket.AF_UNIX)
+there.bind(sys.argv[1])
+there.listen()
+print('up', flush=True)
+time.sleep(600)";
+
+    struct Planted(Child);
+
+    impl Planted {
+        fn at(path: &Path) -> Self {
+            let mut command = Command::new("python3");
+            command.arg("-c").arg(LISTEN).arg(path).uid(NOBODY).gid(NOBODY).stdout(Stdio::piped());
+            let mut child = command.spawn().unwrap();
+            BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+            Self(child)
+        }
+    }
+
+    impl Drop for Planted {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    /// Needs root.
+    #[tokio::test]
+    async fn a_socket_of_another_user_is_not_spoken_to_whoever_owns_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kitty.ipc");
+        chown(folder.path(), Some(NOBODY), None).unwrap();
+        let _planted = Planted::at(&path);
+        let endpoint = Endpoint::Unix(path.clone());
+        let refused = async || dial(&endpoint, &TlsFiles::default()).await.unwrap_err();
+        let problem = refused().await;
+        assert_eq!(problem.code, Code::Untrusted, "{problem}");
+        assert!(problem.message.contains("belongs to uid 65534"), "{problem}");
+        chown(folder.path(), Some(0), None).unwrap();
+        chown(&path, Some(0), None).unwrap();
+        let problem = refused().await;
+        assert_eq!(problem.code, Code::Untrusted, "{problem}");
+        assert!(problem.message.contains("listens uid 65534"), "{problem}");
+    }
 }

@@ -1,12 +1,12 @@
 //! Listening on a Unix socket: who may connect, and whose file may be replaced.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io,
     os::{
         fd::OwnedFd,
         unix::{
-            fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+            fs::{FileTypeExt, MetadataExt, PermissionsExt},
             net::UnixListener as StdListener,
         },
     },
@@ -20,7 +20,7 @@ use rustix::{
 };
 use tokio::net::UnixListener;
 
-use crate::{Code, Problem};
+use crate::{Code, Problem, trust};
 
 /// Connections that wait to be accepted; the kernel's own maximum goes over it.
 const BACKLOG: i32 = 4096;
@@ -99,8 +99,7 @@ impl Lock {
         name.push(".lock");
         let path = PathBuf::from(name);
         loop {
-            let mut options = OpenOptions::new();
-            let file = options.create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+            let file = trust::private().create(true).truncate(false).write(true).open(&path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Err(Errno::WOULDBLOCK) => return Err(in_use()),
                 other => other?,

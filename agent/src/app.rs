@@ -87,7 +87,7 @@ impl Agent {
         let host = args.host.clone().unwrap_or_else(|| agent_id.clone());
         let owner = Owner { agent_id: agent_id.clone(), host: host.clone(), labels: args.labels() };
         let platforms = Arc::new(platforms(config, owner)?);
-        let seen = watch::Sender::new(state.seen());
+        let seen = watch::Sender::new(state.seen()?);
         let keeper = state.keep(seen.subscribe());
 
         let found = Arc::clone(&platforms);

@@ -11,10 +11,7 @@ use std::{
     time::Duration,
 };
 
-use chaos_kitty::{
-    Problem,
-    procfs::{field, lines},
-};
+use chaos_kitty::{Problem, procfs::lines, trust::Trust};
 use rustix::fs::{Access, access};
 
 use crate::{
@@ -140,6 +137,7 @@ fn guard(config: &Config) -> Result<String, String> {
 
 /// The folder, or the first one above it that is there.
 fn writable_folder(folder: &Path) -> Result<String, String> {
+    Trust::own().check_if_there(folder).map_err(|problem| problem.message)?;
     let there = folder.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("."));
     access(there, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|error| format!("{}: {error}", there.display()))?;
@@ -148,6 +146,10 @@ fn writable_folder(folder: &Path) -> Result<String, String> {
 
 fn targets(config: &Config) -> Result<String, String> {
     let processes = process::rules::compile(&config.processes).map_err(joined)?;
+    let unresolved: Vec<_> = processes.iter().filter_map(|rule| rule.resolve().err()).collect();
+    if !unresolved.is_empty() {
+        return Err(unresolved.join("; "));
+    }
     let services = systemd::rules::compile(&config.services).map_err(joined)?;
     let containers = docker::rules::compile(&config.containers).map_err(joined)?;
     let pods = kubernetes::rules::compile(&config.pods).map_err(joined)?;

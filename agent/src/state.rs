@@ -11,7 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use chaos_kitty::{Code, Problem, hello::check_id};
+use chaos_kitty::{
+    Code, Problem,
+    hello::check_id,
+    trust::{self, Trust},
+};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, task::JoinHandle};
@@ -21,6 +25,7 @@ use crate::host::process::Process;
 const LOCK: &str = "agent.lock";
 const ID: &str = "agent-id";
 const SEEN: &str = "seen.json";
+const JOURNAL: &str = "journal";
 
 /// How long the guard of an agent that is gone is waited for. An undo that runs programs may take a while.
 const GUARD_LIMIT: Duration = Duration::from_secs(60);
@@ -49,8 +54,9 @@ impl State {
     /// Opens the folder, and makes it where it is missing.
     ///
     /// # Errors
-    /// [`Code::Usage`]: it can not be made or locked. [`Code::InUse`]: another agent uses it. While the guard of an
-    /// agent that is gone puts back what was held, it is waited for.
+    /// [`Code::Usage`]: it can not be made or locked. [`Code::Untrusted`]: another user has made it or something in it,
+    /// or could: its journal says what is run. [`Code::InUse`]: another agent uses it. While the guard of an agent that
+    /// is gone puts back what was held, it is waited for.
     pub(crate) fn open(folder: &Path) -> Result<Self, Problem> {
         let failed = |error: io::Error| {
             let in_use = error.kind() == io::ErrorKind::ResourceBusy;
@@ -59,9 +65,15 @@ impl State {
                 .hint("name a folder of this agent's own with --state DIR")
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let trust = Trust::own();
+        trust.check_folder(folder)?;
+        let journal = folder.join(JOURNAL);
+        if journal.symlink_metadata().is_ok() {
+            trust.check_folder(&journal)?;
+        }
         let path = folder.join(LOCK);
-        let lock =
-            File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(failed)?;
+        let lock = trust::private().create(true).truncate(false).read(true).write(true).open(path);
+        let lock = lock.map_err(failed)?;
         let put_back = take(&lock).map_err(failed)?;
         Ok(Self { folder: folder.to_owned(), lock: Arc::new(lock), put_back })
     }
@@ -78,7 +90,7 @@ impl State {
 
     /// The journal's folder.
     pub(crate) fn journal(&self) -> PathBuf {
-        self.folder.join("journal")
+        self.folder.join(JOURNAL)
     }
 
     /// The file that remembers steps of experiments.
@@ -94,11 +106,16 @@ impl State {
         if let Some(given) = given {
             check_id("--name", given)?;
         }
-        let kept = fs::read_to_string(self.folder.join(ID)).ok();
+        let path = self.folder.join(ID);
+        let kept = match fs::read(&path) {
+            Ok(text) => String::from_utf8(text).ok(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(unreadable(&path, &error)),
+        };
         let kept = kept.as_deref().map(str::trim).filter(|id| check_id(ID, id).is_ok());
         let id = given.or(kept).map_or_else(|| id_of_host(host), str::to_owned);
         if kept != Some(id.as_str()) {
-            write(&self.folder, ID, format!("{id}\n").as_bytes()).map_err(|error| {
+            trust::replace(&path, format!("{id}\n").as_bytes()).map_err(|error| {
                 Problem::new(
                     Code::Usage,
                     format!("keeping the agent's id in {}: {error}", self.folder.display()),
@@ -108,16 +125,20 @@ impl State {
         Ok(id)
     }
 
-    /// What was seen of the server before this start. A file that can not be read counts as none.
-    pub(crate) fn seen(&self) -> Seen {
+    /// What was seen of the server before this start. One that makes no sense counts as none.
+    ///
+    /// # Errors
+    /// [`Code::Usage`]: it is there and cannot be read. A halt that it may tell of must not be forgotten.
+    pub(crate) fn seen(&self) -> Result<Seen, Problem> {
         let path = self.folder.join(SEEN);
         match fs::read(&path).map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(seen)) => seen,
+            Ok(Ok(seen)) => Ok(seen),
             Ok(Err(error)) => {
                 tracing::warn!(path = %path.display(), %error, "what was seen of the server is not readable");
-                Seen::default()
+                Ok(Seen::default())
             }
-            Err(_) => Seen::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Seen::default()),
+            Err(error) => Err(unreadable(&path, &error)),
         }
     }
 
@@ -136,7 +157,7 @@ impl State {
     }
 
     fn write_seen(&self, seen: &Seen) -> io::Result<()> {
-        write(&self.folder, SEEN, &serde_json::to_vec(seen)?)
+        trust::replace(&self.folder.join(SEEN), &serde_json::to_vec(seen)?)
     }
 }
 
@@ -176,20 +197,15 @@ fn holder(lock: &File) -> io::Result<Option<Process>> {
 }
 
 fn contents(mut lock: &File) -> io::Result<String> {
-    let mut text = String::new();
+    let mut text = Vec::new();
     lock.seek(SeekFrom::Start(0))?;
-    lock.read_to_string(&mut text)?;
-    Ok(text)
+    lock.read_to_end(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Replaces a file so that a crash leaves the old one or the new one.
-fn write(folder: &Path, name: &str, content: &[u8]) -> io::Result<()> {
-    let draft = folder.join(format!("{name}.new"));
-    let mut file = File::create(&draft)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(draft, folder.join(name))?;
-    File::open(folder)?.sync_all()
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    Problem::new(Code::Usage, format!("reading {}: {error}", path.display()))
+        .hint("make it readable for the agent's user, or name another folder with --state DIR")
 }
 
 /// A host's name, made an id: what may not be in one becomes a dash.
@@ -211,6 +227,34 @@ mod tests {
         assert!(State::open(&path).is_err_and(|problem| problem.message.contains("another agent")));
         drop(first);
         State::open(&path).unwrap();
+    }
+
+    #[test]
+    fn what_others_made_or_can_change_is_not_trusted_and_left_as_it_is() {
+        use std::os::unix::fs::{PermissionsExt, chown};
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("state");
+        let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let refused = || State::open(&folder).err().map(|problem| problem.code);
+        drop(State::open(&folder).unwrap());
+        fs::create_dir(folder.join(JOURNAL)).unwrap();
+        let records = folder.join(JOURNAL).join("records");
+        fs::write(&records, "").unwrap();
+        mode(&records, 0o600);
+        assert_eq!(refused(), None);
+        for path in [&folder, &folder.join(JOURNAL), &records] {
+            let before = fs::metadata(path).unwrap().permissions().mode();
+            mode(path, before | 0o002);
+            assert_eq!(refused(), Some(Code::Untrusted), "{}", path.display());
+            mode(path, before);
+            if rustix::process::geteuid().is_root() {
+                chown(path, Some(65534), None).unwrap();
+                assert_eq!(refused(), Some(Code::Untrusted), "{}", path.display());
+                chown(path, Some(0), None).unwrap();
+            }
+        }
+        assert_eq!(refused(), None);
+        assert_eq!(fs::metadata(folder.join(LOCK)).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -243,15 +287,15 @@ mod tests {
     async fn what_was_seen_survives_a_restart_and_a_broken_file_counts_as_none() {
         let folder = tempfile::tempdir().unwrap();
         let state = Arc::new(State::open(folder.path()).unwrap());
-        assert_eq!(state.seen(), Seen::default());
+        assert_eq!(state.seen().unwrap(), Seen::default());
         let seen = Seen { latched: true, server_id: "s".into(), epoch: 7 };
         let (news, watched) = watch::channel(Seen::default());
         let keeper = state.keep(watched);
         news.send_replace(seen.clone());
         drop(news);
         keeper.await.unwrap();
-        assert_eq!(state.seen(), seen);
+        assert_eq!(state.seen().unwrap(), seen);
         fs::write(folder.path().join(SEEN), "{").unwrap();
-        assert_eq!(state.seen(), Seen::default());
+        assert_eq!(state.seen().unwrap(), Seen::default());
     }
 }

@@ -9,6 +9,8 @@ use std::{
     path::Path,
 };
 
+use chaos_kitty::trust;
+
 use crate::host::boot_id;
 
 const ACKNOWLEDGED: &str = "acknowledged";
@@ -24,7 +26,7 @@ impl Count {
     /// Opens the file in the journal's folder; what it says stays.
     pub(super) fn open(folder: &Path) -> io::Result<Self> {
         let file =
-            File::options().create(true).truncate(false).write(true).open(folder.join(ACKNOWLEDGED))?;
+            trust::private().create(true).truncate(false).write(true).open(folder.join(ACKNOWLEDGED))?;
         Ok(Self { file, boot: boot_id() })
     }
 
@@ -35,10 +37,17 @@ impl Count {
 }
 
 /// The lines that the journal has at least. 0: nobody knows.
-pub(super) fn read(folder: &Path) -> u64 {
-    let text = fs::read_to_string(folder.join(ACKNOWLEDGED)).unwrap_or_default();
+///
+/// # Errors
+/// The count is there and cannot be read.
+pub(super) fn read(folder: &Path) -> io::Result<u64> {
+    let text = match fs::read(folder.join(ACKNOWLEDGED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        text => text?,
+    };
+    let text = String::from_utf8_lossy(&text);
     let told = text.trim_end().split_once(' ').filter(|(boot, _)| !boot.is_empty() && *boot == boot_id());
-    told.and_then(|(_, lines)| lines.parse().ok()).unwrap_or_default()
+    Ok(told.and_then(|(_, lines)| lines.parse().ok()).unwrap_or_default())
 }
 
 /// Says nothing any more of a journal that is not used any more.
@@ -56,16 +65,16 @@ mod tests {
     #[test]
     fn a_count_is_believed_in_its_own_boot_and_nothing_else_is() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(read(folder.path()), 0);
+        assert_eq!(read(folder.path()).unwrap(), 0);
         let count = Count::open(folder.path()).unwrap();
         count.set(7).unwrap();
-        assert_eq!(read(folder.path()), 7);
+        assert_eq!(read(folder.path()).unwrap(), 7);
         count.set(3).unwrap();
         drop(Count::open(folder.path()).unwrap());
-        assert_eq!(read(folder.path()), 3);
+        assert_eq!(read(folder.path()).unwrap(), 3);
         for other in ["another-boot 00000000000000000007\n", "", "\0\0\0", "7"] {
             fs::write(folder.path().join(ACKNOWLEDGED), other).unwrap();
-            assert_eq!(read(folder.path()), 0, "{other:?}");
+            assert_eq!(read(folder.path()).unwrap(), 0, "{other:?}");
         }
         forget(folder.path()).unwrap();
         forget(folder.path()).unwrap();

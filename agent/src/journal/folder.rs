@@ -9,13 +9,14 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use chaos_kitty::trust;
+
 use super::{
     count::{self, Count},
     record::{self, Contents, Entry, Held},
 };
 
 const RECORDS: &str = "records";
-const DRAFT: &str = "records.new";
 /// Set aside; what follows is the time.
 const DAMAGED: &str = "damaged-";
 /// Set aside, and a person has said that it may be left alone.
@@ -65,7 +66,9 @@ pub fn look(folder: &Path) -> Result<Vec<Held>, Trouble> {
     let aside = folder.join(format!("{DAMAGED}{}", since.as_nanos()));
     let renamed = match fs::rename(&path, &aside) {
         // All of it is gone.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => File::create(&aside).map(drop),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            trust::private().write(true).create_new(true).open(&aside).map(drop)
+        }
         other => other,
     };
     renamed.and_then(|()| sync(folder)).map_err(unavailable(&path))?;
@@ -78,7 +81,7 @@ fn read(folder: &Path, path: &Path) -> io::Result<Contents> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         other => other?,
     };
-    Ok(record::read(&bytes, count::read(folder)))
+    Ok(record::read(&bytes, count::read(folder)?))
 }
 
 /// Lets faults be injected again after a journal was set aside; the file stays, under another name. Gives what
@@ -155,7 +158,7 @@ impl Records {
     pub fn begin(folder: &Path, held: Vec<Held>) -> io::Result<Self> {
         make(folder)?;
         let held: BTreeMap<_, _> = held.into_iter().map(|one| (one.id.clone(), one)).collect();
-        let file = File::options().create(true).append(true).open(folder.join(RECORDS))?;
+        let file = trust::private().create(true).append(true).open(folder.join(RECORDS))?;
         let count = Count::open(folder)?;
         let mut begun =
             Self { folder: folder.to_owned(), file, count, bytes: 0, next: 1, held, stale: false };
@@ -238,17 +241,17 @@ impl Records {
             (self.bytes, self.next, self.stale) = (0, 1, false);
             return Ok(());
         }
-        let draft = self.folder.join(DRAFT);
+        let records = self.folder.join(RECORDS);
         let mut lines = Vec::new();
         for (number, held) in (1..).zip(self.held.values()) {
             record::write(&mut lines, number, &Entry::Held(held.clone()))?;
         }
-        let mut file = File::create(&draft)?;
+        let (draft, mut file) = trust::draft(&records)?;
         file.write_all(&lines)?;
         file.sync_all()?;
-        let file = File::options().append(true).open(&draft)?;
+        let file = trust::private().append(true).open(&draft)?;
         self.count.set(0)?;
-        fs::rename(&draft, self.folder.join(RECORDS))?;
+        fs::rename(&draft, records)?;
         (self.file, self.bytes, self.stale) = (file, lines.len() as u64, false);
         self.next = self.held.len() as u64 + 1;
         self.count.set(self.next - 1)?;

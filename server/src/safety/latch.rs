@@ -2,13 +2,15 @@
 //! survives a restart.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
     time::SystemTime,
 };
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{
+    Code, Problem,
+    trust::{self, Trust},
+};
 
 /// See the module. Without a path (tests, stores in memory) it is kept in memory only.
 #[derive(Debug)]
@@ -21,11 +23,14 @@ impl Latch {
     /// Set if the file is there: since it was last written.
     ///
     /// # Errors
-    /// It can not be told whether the file is there.
+    /// It can not be told whether the file is there. [`Code::Untrusted`]: it is, by somebody else.
     pub(super) fn open(path: Option<PathBuf>) -> Result<Self, Problem> {
         let since = match &path {
-            Some(path) => match fs::metadata(path) {
-                Ok(file) => Some(file.modified().unwrap_or_else(|_| SystemTime::now())),
+            Some(path) => match fs::symlink_metadata(path) {
+                Ok(file) => {
+                    Trust::own().check(path)?;
+                    Some(file.modified().unwrap_or_else(|_| SystemTime::now()))
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(error) => return Err(failed(path, "reading", &error)),
             },
@@ -43,7 +48,7 @@ impl Latch {
     pub(super) fn set(&mut self, reason: &str) -> Result<(), Problem> {
         self.since.get_or_insert_with(SystemTime::now);
         let Some(path) = &self.path else { return Ok(()) };
-        write(path, reason).map_err(|error| failed(path, "writing", &error))
+        trust::replace(path, reason.as_bytes()).map_err(|error| failed(path, "writing", &error))
     }
 
     /// Clears it. False if it was not set. It stays set when the file could not be removed.
@@ -57,23 +62,11 @@ impl Latch {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(failed(path, "removing", &error)),
             }
-            sync_folder(path).map_err(|error| failed(path, "removing", &error))?;
+            trust::sync_folder(path).map_err(|error| failed(path, "removing", &error))?;
         }
         self.since = None;
         Ok(true)
     }
-}
-
-fn write(path: &Path, reason: &str) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(reason.as_bytes())?;
-    file.sync_all()?;
-    sync_folder(path)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
 }
 
 fn failed(path: &Path, doing: &str, error: &io::Error) -> Problem {
@@ -97,6 +90,22 @@ mod tests {
         assert!(again.since().is_some());
         assert_eq!(again.clear(), Ok(true));
         assert!(Latch::open(path).unwrap().since().is_none());
+    }
+
+    #[test]
+    fn a_latch_follows_no_link_and_is_its_owners_alone() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (victim, path) = (folder.path().join("victim"), folder.path().join("halted"));
+        let mut latch = Latch::open(Some(path.clone())).unwrap();
+        fs::write(&victim, "precious").unwrap();
+        symlink(&victim, &path).unwrap();
+        latch.set("fire").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "fire");
+        assert_eq!(fs::symlink_metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert_eq!(Latch::open(Some(path)).unwrap_err().code, Code::Untrusted);
     }
 
     #[test]

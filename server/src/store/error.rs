@@ -32,6 +32,14 @@ pub enum StoreError {
         /// The newest schema of this build.
         known: u32,
     },
+    /// Somebody else has made it or its folder, or could replace it.
+    #[error("{}: {}", .path.display(), .problem.message)]
+    Untrusted {
+        /// The file.
+        path: PathBuf,
+        /// Which place on the way is not trusted.
+        problem: Problem,
+    },
     /// The file system, or SQLite, refused.
     #[error("{}: opening the store: {reason}; check the path, its permissions and the free space", .path.display())]
     Io {
@@ -60,7 +68,10 @@ impl StoreError {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        Self::new(Code::StoreUnavailable, error.to_string())
+        match error {
+            StoreError::Untrusted { problem, .. } => problem,
+            error => Self::new(Code::StoreUnavailable, error.to_string()),
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! Opening a file as a store: whose it is, whether it is whole, which schema it has.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{ErrorKind, Read},
-    os::unix::fs::OpenOptionsExt,
     path::Path,
     time::Duration,
 };
 
+use chaos_kitty::trust::{self, Trust};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 
@@ -30,6 +30,7 @@ pub(super) struct Opened {
 
 /// Opens or creates the store at `path`. A file that is not a whole store of a known schema is left as it is.
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
+    check_owners(path)?;
     let lock = lock(path)?;
     check_header(path, &lock)?;
     let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -69,10 +70,25 @@ pub fn check(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// What is opened by name: the store, what SQLite keeps beside it, and what the folders on the way let others put there.
+fn check_owners(path: &Path) -> Result<(), StoreError> {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        let checked = Trust::own().check_if_there(Path::new(&name));
+        checked.map_err(|problem| StoreError::Untrusted { path: path.to_owned(), problem })?;
+    }
+    Ok(())
+}
+
 fn lock(path: &Path) -> Result<File, StoreError> {
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).mode(0o600);
-    let file = options.open(path).map_err(|error| StoreError::io(path, error))?;
+    let file = trust::private()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| StoreError::io(path, error))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(path.to_owned())),

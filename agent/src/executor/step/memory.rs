@@ -5,11 +5,11 @@ use std::{
     collections::{BTreeMap, VecDeque},
     fs::{self, File},
     io::{self, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use chaos_kitty::v1::StepResult;
+use chaos_kitty::{procfs::lines, trust, v1::StepResult};
 use serde::{Deserialize, Serialize};
 
 /// How long a step is remembered.
@@ -45,8 +45,8 @@ impl Memory {
     /// What an earlier agent left there. A file that can not be read, or parts of it, count as nothing.
     pub(super) fn open(path: PathBuf) -> Self {
         let mut memory = Self { path, file: None, lines: 0, order: VecDeque::new(), steps: BTreeMap::new() };
-        let text = fs::read_to_string(&memory.path).unwrap_or_default();
-        for step in text.lines().filter_map(|line| serde_json::from_str::<Step>(line).ok()) {
+        let text = fs::read(&memory.path).unwrap_or_default();
+        for step in lines(&text).filter_map(|line| serde_json::from_slice::<Step>(line).ok()) {
             memory.take(step);
         }
         memory.forget(now());
@@ -95,17 +95,16 @@ impl Memory {
 
     fn rewrite(&mut self) -> io::Result<()> {
         self.file = None;
-        let fresh = self.path.with_extension("new");
         let mut text = Vec::new();
         for step in self.order.iter().filter_map(|id| self.steps.get(id)) {
             serde_json::to_writer(&mut text, step)?;
             text.push(b'\n');
         }
-        let mut file = File::create(&fresh)?;
+        let (fresh, mut file) = trust::draft(&self.path)?;
         file.write_all(&text)?;
         file.sync_data()?;
         fs::rename(&fresh, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        trust::sync_folder(&self.path)?;
         self.lines = self.steps.len();
         self.file = Some(file);
         Ok(())
