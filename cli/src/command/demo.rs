@@ -1,13 +1,13 @@
 //! `kittyctl demo`: the whole thing on this machine in a minute, and honest: what does not show its effect in
 //! figures is told as FAILED, exit code 1.
 
-mod build;
 mod call;
 mod cast;
 mod finale;
 mod gauge;
 mod operations;
 mod program;
+mod programs;
 mod report;
 mod step;
 mod wait;
@@ -51,7 +51,7 @@ pub(super) async fn run(out: &Output) -> Outcome {
 }
 
 async fn start(out: &Output) -> Result<Cast, Problem> {
-    let programs = build::programs(out).await?;
+    let programs = programs::programs()?;
     out.say("starting kittyd, kitty-agent and three example services");
     Cast::start(&programs).await
 }

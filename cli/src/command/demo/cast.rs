@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use super::{build::Programs, gauge::Subject, wait::until};
+use super::{gauge::Subject, programs::Programs, wait::until};
 
 /// The agent's name, and thus the host's in target ids.
 pub(super) const AGENT: &str = "demo";
