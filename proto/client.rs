@@ -1,7 +1,9 @@
 //! Dialling: an [`Endpoint`] becomes a gRPC channel, over a Unix socket, TCP or TLS.
 
 use std::{
-    io,
+    borrow::Cow,
+    io, iter,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -13,7 +15,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as Transp
 use crate::{
     Code, Problem,
     endpoint::{DEFAULT_SOCKET, Endpoint},
-    limits,
+    limits, text,
     trust::{self, Trust},
     v1::chaos_client::ChaosClient,
 };
@@ -51,13 +53,45 @@ pub async fn dial(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Client, Problem
     connect(endpoint, tls).await.map(client)
 }
 
+/// Connects to the first of the usual places where a server answers.
+///
+/// # Errors
+/// [`Code::NotReachable`], with all places that were tried and why each was none; the problem of a socket that is not to
+/// be trusted.
+pub async fn dial_usual(tls: &TlsFiles) -> Result<(Endpoint, Client), Problem> {
+    let mut tried = Vec::new();
+    let mut hint = "start kittyd, or name its address with --server or KITTY_SERVER".to_owned();
+    for endpoint in Endpoint::usual() {
+        match try_connect(&endpoint, tls).await? {
+            Ok(channel) => return Ok((endpoint, client(channel))),
+            // Where somebody else may have put a socket, nothing is to be believed.
+            Err(error) if problem_of(&error).is_some() => return Err(unreachable_problem(&endpoint, &error)),
+            Err(error) if is_denied(&error) => {
+                let Denied { what, to_do } = Denied::at(&endpoint);
+                tried.push(format!("{endpoint} ({what})"));
+                hint = to_do;
+            }
+            Err(error) => tried.push(format!("{endpoint} ({})", root(&error))),
+        }
+    }
+    let what = format!("looking for kittyd: no answer at {}", tried.join(", "));
+    Err(Problem::new(Code::NotReachable, what).hint(hint))
+}
+
 /// The same, for the client of any other service.
 ///
 /// # Errors
 /// See [`dial`].
 pub async fn connect(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel, Problem> {
+    try_connect(endpoint, tls).await?.map_err(|error| unreachable_problem(endpoint, &error))
+}
+
+async fn try_connect(
+    endpoint: &Endpoint,
+    tls: &TlsFiles,
+) -> Result<Result<Channel, tonic::transport::Error>, Problem> {
     let transport = transport(endpoint, tls)?;
-    let channel = match endpoint {
+    Ok(match endpoint {
         Endpoint::Unix(path) => {
             let path = path.clone();
             let connector = tower::service_fn(move |_: Uri| {
@@ -67,8 +101,7 @@ pub async fn connect(endpoint: &Endpoint, tls: &TlsFiles) -> Result<Channel, Pro
             transport.connect_with_connector(connector).await
         }
         Endpoint::Tcp { .. } => transport.connect().await,
-    };
-    channel.map_err(|error| unreachable_problem(endpoint, &error))
+    })
 }
 
 /// Whether an address and files can be dialled with at all, for who tries for as long as it runs.
@@ -144,7 +177,9 @@ async fn connect_unix(path: &Path) -> io::Result<UnixStream> {
 
 fn tls_config(files: &TlsFiles) -> Result<ClientTlsConfig, Problem> {
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| {
+        let bytes = std::fs::read(path).map_err(|error| error.to_string());
+        let pem = bytes.and_then(|bytes| text::unmarked(&bytes).map(Cow::into_owned));
+        pem.map_err(|error| {
             Problem::new(Code::Usage, format!("reading {}: {error}", path.display()))
                 .hint("name a readable PEM file")
         })
@@ -176,6 +211,10 @@ fn unreachable_problem(endpoint: &Endpoint, error: &tonic::transport::Error) -> 
     if is_tls(error) {
         return Problem::new(Code::Tls, format!("connecting to {endpoint}: {text}")).hint(TLS_HINT);
     }
+    if is_denied(error) {
+        let Denied { what, to_do } = Denied::at(endpoint);
+        return Problem::new(Code::NotReachable, format!("connecting to {endpoint}: {what}")).hint(to_do);
+    }
     let hint = match endpoint {
         Endpoint::Unix(_) => "start kittyd, or name its address with --server or KITTY_SERVER",
         Endpoint::Tcp { .. } => "check that kittyd listens there (kittyd --listen), and the network between",
@@ -195,6 +234,47 @@ fn problem_of(error: &(dyn std::error::Error + 'static)) -> Option<Problem> {
         cause = next.source();
     }
     None
+}
+
+/// Whether the system did not let this process connect: somebody listens there, and it is not for this user.
+fn is_denied(error: &tonic::transport::Error) -> bool {
+    let causes = iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::PermissionDenied)
+}
+
+/// Why this user may not connect to a socket, and what to do.
+struct Denied {
+    what: String,
+    to_do: String,
+}
+
+impl Denied {
+    fn at(endpoint: &Endpoint) -> Self {
+        let me = rustix::process::geteuid().as_raw();
+        let what = match endpoint {
+            Endpoint::Unix(path) => match std::fs::metadata(path) {
+                Ok(socket) => format!(
+                    "permission denied: it is open to user {} and group {} (mode {:04o}), and this is user {me}",
+                    socket.uid(),
+                    socket.gid(),
+                    socket.mode() & 0o7777
+                ),
+                Err(_) => format!("permission denied: a folder on its path is not open to user {me}"),
+            },
+            Endpoint::Tcp { .. } => "permission denied by this host (a firewall?)".to_owned(),
+        };
+        let to_do = "connect as its user (sudo) or as a member of its group, or name another address with --server \
+                     or KITTY_SERVER";
+        Self { what, to_do: to_do.to_owned() }
+    }
+}
+
+/// The last cause of an error: what the system said.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let last = iter::successors(Some(error), |cause| cause.source()).last();
+    last.map(ToString::to_string).unwrap_or_default()
 }
 
 /// An error with its causes, each once.

@@ -16,6 +16,8 @@ pub const SYSTEM_SOCKET: &str = "/run/chaos-kitty/chaos_kitty.ipc";
 pub const AGENT_SOCKET: &str = "/run/chaos-kitty/agent.ipc";
 /// The server's default TCP address.
 pub const DEFAULT_TCP: &str = "http://127.0.0.1:8080";
+/// Its port.
+pub const DEFAULT_PORT: u16 = 8080;
 /// The variable that names the server.
 pub const VARIABLE: &str = "KITTY_SERVER";
 
@@ -43,14 +45,28 @@ impl Endpoint {
     /// # Errors
     /// The given address, or that of the variable, can not be read.
     pub fn lookup(given: Option<&str>, worker: bool) -> Result<Self, Problem> {
-        let variable = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
-        if let Some(address) = given.map(str::to_owned).or(variable) {
-            return address.parse();
+        if let Some(named) = Self::named(given)? {
+            return Ok(named);
         }
         let local = [DEFAULT_SOCKET].into_iter();
         let system = worker.then_some(AGENT_SOCKET).into_iter().chain([SYSTEM_SOCKET]);
         let found = local.chain(system).find(|path| Path::new(path).exists());
         Ok(Self::Unix(PathBuf::from(found.unwrap_or(DEFAULT_SOCKET))))
+    }
+
+    /// The endpoint that is named: the given one, else `KITTY_SERVER`. `None`: neither is.
+    ///
+    /// # Errors
+    /// It can not be read.
+    pub fn named(given: Option<&str>) -> Result<Option<Self>, Problem> {
+        let variable = env::var(VARIABLE).ok().filter(|value| !value.is_empty());
+        given.map(str::to_owned).or(variable).map(|address| address.parse()).transpose()
+    }
+
+    /// Where a server is looked for that nobody named, in this order.
+    pub fn usual() -> [Self; 3] {
+        let tcp = Self::Tcp { host: "127.0.0.1".to_owned(), port: DEFAULT_PORT, tls: false };
+        [Self::Unix(DEFAULT_SOCKET.into()), Self::Unix(SYSTEM_SOCKET.into()), tcp]
     }
 
     /// Whether only this machine can reach it.
@@ -131,6 +147,12 @@ mod tests {
             assert_eq!(text.parse::<Endpoint>().map(|e| e.to_string()), Ok(text.to_owned()));
         }
         assert_eq!("unix:///a".parse::<Endpoint>(), "unix:/a".parse());
+    }
+
+    #[test]
+    fn the_usual_places_are_those_that_a_server_listens_on() {
+        let usual = Endpoint::usual().map(|endpoint| endpoint.to_string());
+        assert_eq!(usual, [&format!("unix:{DEFAULT_SOCKET}"), &format!("unix:{SYSTEM_SOCKET}"), DEFAULT_TCP]);
     }
 
     #[test]

@@ -26,6 +26,23 @@ impl Notify {
         }
     }
 
+    /// Tells what a SIGHUP asked for: `again` reads the files again. What can not be read leaves everything as it was.
+    pub fn reload(&self, again: impl FnOnce() -> Result<(), String>) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1_000);
+        self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+        match again() {
+            Ok(()) => {
+                tracing::info!("the files were read again");
+                self.tell("READY=1\nSTATUS=the files were read again");
+            }
+            Err(why) => {
+                tracing::error!(why, "the files can not be read again: everything stays as it was");
+                self.tell("READY=1\nSTATUS=the files can not be read again, see the log");
+            }
+        }
+    }
+
     /// Tells the watchdog, where one waits, that the runtime turns: twice as often as it asks.
     pub async fn keep_watchdog_quiet(&self) {
         let asked = env::var("WATCHDOG_USEC").ok().and_then(|text| text.parse().ok());

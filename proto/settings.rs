@@ -19,6 +19,7 @@ use std::{
 use clap::{Arg, ArgAction, Command, Parser, error::ErrorKind, value_parser};
 
 use self::file::{File, Mistake};
+use crate::{text, variables};
 
 const CONFIG: &str = "config";
 const DUMP: &str = "dump-config";
@@ -69,6 +70,7 @@ pub fn load_from<Args: Parser>(
     reserved: &[&str],
 ) -> Result<Loaded<Args>, SettingsError> {
     let described = with_variables(Args::command());
+    warn_of_variables(&described);
     let mut command = described.clone();
     let file = match config_path(&command, &line)? {
         None => None,
@@ -122,6 +124,16 @@ fn with_variables(command: Command) -> Command {
     })
 }
 
+/// Says what of the environment has no effect, before there is a log.
+fn warn_of_variables(command: &Command) {
+    let variables = command.get_arguments().filter_map(Arg::get_env);
+    let known: Vec<String> = variables.map(|name| name.to_string_lossy().into_owned()).collect();
+    for sentence in variables::not_honoured(&known, variables::of_this_process()) {
+        // Nowhere to print to is no reason not to start.
+        let _ = writeln!(io::stderr(), "{}: warning: {}", command.get_name(), text::printable(&sentence));
+    }
+}
+
 /// The file to read, found before anything else is judged: what is missing on the command line may be there.
 fn config_path(command: &Command, line: &[OsString]) -> Result<Option<PathBuf>, SettingsError> {
     match command.clone().try_get_matches_from(line) {
@@ -156,14 +168,22 @@ impl SettingsError {
     /// Prints it where it belongs, and says how the program ends: 0 when it only was to print, else 2.
     pub fn report(&self) -> ExitCode {
         let (printed, code) = match self {
-            Self::CommandLine(error) => (error.print(), u8::from(error.use_stderr()) * 2),
-            Self::File(lines) => (writeln!(io::stderr(), "{}", lines.join("\n")), 2),
+            Self::CommandLine(error) => (print(error), u8::from(error.use_stderr()) * 2),
+            Self::File(lines) => (writeln!(io::stderr(), "{}", text::lines(&lines.join("\n"))), 2),
             Self::Dump(text) => (write!(io::stdout(), "{text}"), 0),
         };
         // Nowhere to print to is no reason for another exit code.
         drop(printed);
         code.into()
     }
+}
+
+/// As clap does it, but for what an argument could do to a terminal.
+fn print(error: &clap::Error) -> io::Result<()> {
+    if !error.use_stderr() {
+        return error.print();
+    }
+    write!(io::stderr(), "{}", text::lines(&error.render().to_string()))
 }
 
 /// Whether the flag takes no value: it is there or not.

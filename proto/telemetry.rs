@@ -8,7 +8,7 @@ use std::{
     env, fmt, io,
     io::IsTerminal,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,7 +23,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, reload, util::SubscriberInitExt,
 };
 
-use crate::{Code, Problem, client::chain};
+use crate::{Code, Problem, client::chain, text};
 
 const TRACEPARENT: &str = "traceparent";
 /// How long the end of a program waits for its last spans to be taken.
@@ -82,7 +82,7 @@ type Reload = Box<dyn Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync>;
 #[derive(Default)]
 struct Inner {
     /// As the program was told.
-    usual: String,
+    usual: Mutex<String>,
     reload: Option<Reload>,
     /// Grows with each change, so that only the last one is taken back.
     changes: AtomicU64,
@@ -90,13 +90,14 @@ struct Inner {
 
 impl fmt::Debug for Verbosity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Verbosity").field(&self.0.usual).finish()
+        f.debug_tuple("Verbosity").field(&self.usual()).finish()
     }
 }
 
 impl Verbosity {
     fn new(usual: &str, reload: Reload) -> Self {
-        Self(Arc::new(Inner { usual: usual.to_owned(), reload: Some(reload), changes: AtomicU64::new(0) }))
+        let usual = Mutex::new(usual.to_owned());
+        Self(Arc::new(Inner { usual, reload: Some(reload), changes: AtomicU64::new(0) }))
     }
 
     /// Logs more (DEBUG of our own crates) for so long. To be called within a Tokio runtime.
@@ -104,7 +105,7 @@ impl Verbosity {
     /// # Errors
     /// The log is gone.
     pub fn raise(&self, time: Duration) -> Result<(), Problem> {
-        let change = self.set(&format!("{},{MORE}", self.0.usual))?;
+        let change = self.set(&format!("{},{MORE}", self.usual()))?;
         tracing::info!(seconds = time.as_secs(), "more is logged");
         let verbosity = self.clone();
         tokio::spawn(async move {
@@ -117,14 +118,29 @@ impl Verbosity {
         Ok(())
     }
 
-    /// Logs as the program was told at its start.
+    /// Logs as the program was told.
     ///
     /// # Errors
     /// The log is gone.
     pub fn restore(&self) -> Result<(), Problem> {
-        self.set(&self.0.usual)?;
-        tracing::info!(filter = self.0.usual, "logging as usual");
+        let usual = self.usual();
+        self.set(&usual)?;
+        tracing::info!(filter = usual, "logging as usual");
         Ok(())
+    }
+
+    /// Logs as the program is told now: this filter is the usual one from here on.
+    ///
+    /// # Errors
+    /// The filter can not be read, or the log is gone.
+    pub fn replace(&self, filter: &str) -> Result<(), Problem> {
+        self.set(filter)?;
+        *self.0.usual.lock().unwrap_or_else(PoisonError::into_inner) = filter.to_owned();
+        Ok(())
+    }
+
+    fn usual(&self) -> String {
+        self.0.usual.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The number of this change.
@@ -183,13 +199,32 @@ fn lines<S>(format: Format) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
 {
-    let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(move || Harmless(format));
     match format {
         Format::Json => layer.json().boxed(),
         Format::Text => {
             let plain = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
             layer.with_ansi(io::stderr().is_terminal() && !plain).boxed()
         }
+    }
+}
+
+/// Standard error, without what callers' texts could do to a terminal. Each line comes in one piece.
+struct Harmless(Format);
+
+impl io::Write for Harmless {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let line = String::from_utf8_lossy(bytes);
+        let shown = match self.0 {
+            Format::Text => text::lines(&line),
+            Format::Json => text::json(&line),
+        };
+        io::stderr().write_all(shown.as_bytes())?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
     }
 }
 

@@ -23,7 +23,7 @@ use std::{
     process::ExitCode,
 };
 
-use chaos_kitty::Problem;
+use chaos_kitty::{Problem, text};
 use platform::kubernetes::restore;
 
 #[cfg(any(test, fuzzing))]
@@ -64,6 +64,6 @@ fn with_runtime(config: config::Config) -> ExitCode {
 
 fn report(problem: &Problem) -> ExitCode {
     // Nowhere to print to is no reason for another exit code.
-    let _ = writeln!(io::stderr(), "kitty-agent: {problem}");
+    let _ = writeln!(io::stderr(), "{}", text::lines(&format!("kitty-agent: {problem}")));
     problem.code.exit().into()
 }

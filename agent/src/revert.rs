@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{Code, Problem, text};
 
 use crate::{
     config::{Config, Revert},
@@ -99,5 +99,5 @@ fn unavailable(trouble: &Trouble) -> Problem {
 
 fn say(out: &mut impl Write, line: &str) {
     // Nowhere to print to must not keep anything from being put back.
-    let _ = writeln!(out, "{line}");
+    let _ = writeln!(out, "{}", text::printable(line));
 }

@@ -9,7 +9,8 @@ pub(crate) mod value;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand, ValueEnum, ValueHint};
+use chaos_kitty::{endpoint, variables};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 
 pub(crate) use control::{AdminCommand, AdminState, ScheduleCommand, ScriptCommand};
 pub(crate) use experiment::{BuildArgs, ExperimentCommand, How};
@@ -28,12 +29,25 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// What of the environment looks like a setting and is none, one sentence each.
+pub(crate) fn variables_without_effect() -> Vec<String> {
+    let mut known = vec![endpoint::VARIABLE.to_owned()];
+    collect_variables(&Args::command(), &mut known);
+    variables::not_honoured(&known, variables::of_this_process())
+}
+
+fn collect_variables(command: &clap::Command, known: &mut Vec<String>) {
+    let named = command.get_arguments().filter_map(clap::Arg::get_env);
+    known.extend(named.map(|name| name.to_string_lossy().into_owned()));
+    command.get_subcommands().for_each(|inner| collect_variables(inner, known));
+}
+
 /// What every command takes.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The server: unix:PATH, http://HOST:PORT or https://HOST:PORT. Without it: KITTY_SERVER, else
-    /// ./chaos_kitty.ipc, else /run/chaos-kitty/chaos_kitty.ipc
+    /// The server: unix:PATH, http://HOST:PORT or https://HOST:PORT. Without it: KITTY_SERVER, else whichever
+    /// answers of ./chaos_kitty.ipc, /run/chaos-kitty/chaos_kitty.ipc and http://127.0.0.1:8080
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
     /// The authority's certificate (PEM), for https://
@@ -138,8 +152,8 @@ pub(crate) enum Command {
     ///
     /// Starts a server, an agent and three example services under a temporary directory, unleashes every
     /// action on them and measures what it does, runs the operations, halts, and proves that nothing is
-    /// left. Ends everything it started. Needs no root; what needs it is shown as refused. Run by cargo in
-    /// the workspace, it builds the programs first; else it takes those beside it.
+    /// left. Ends everything it started. Needs no root; what needs it is shown as refused. It takes the
+    /// programs beside it; `cargo demo` in the workspace builds them first.
     #[command(after_help = examples::DEMO)]
     Demo,
 }
@@ -215,8 +229,6 @@ pub(crate) enum EventCommand {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn walk(command: &clap::Command, path: &str, seen: &mut Vec<(String, String)>) {

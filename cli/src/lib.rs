@@ -31,6 +31,9 @@ where
         Err(error) => return output::usage(&error),
     };
     let out = Output::new(args.global.output);
+    for sentence in args::variables_without_effect() {
+        out.say(&format!("warning: {sentence}"));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(command::run(args, &out)),

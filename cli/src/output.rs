@@ -60,11 +60,18 @@ impl Output {
         self.format
     }
 
-    /// Text as it is, to standard output.
+    /// Text to standard output; onto a terminal without what could steer it, but for colours.
     pub(crate) fn raw(&self, text: &str) -> Written {
         let mut stdout = anstream::stdout();
+        let text = if io::stdout().is_terminal() { text::lines(text) } else { text.into() };
         stdout.write_all(text.as_bytes())?;
         stdout.flush()
+    }
+
+    /// A line with one name. A program that reads it gets it as it is.
+    fn named(&self, name: &str) -> Written {
+        let name = if io::stdout().is_terminal() { text::printable(name) } else { name.into() };
+        self.raw(&format!("{name}\n"))
     }
 
     /// A list: a table of its rows, or the whole response, or the rows' names.
@@ -75,7 +82,7 @@ impl Output {
                 Ok(())
             }
             Format::Table => self.raw(&table::render(rows, SystemTime::now())),
-            Format::Name => self.raw(&rows.iter().map(|row| format!("{}\n", row.key())).collect::<String>()),
+            Format::Name => rows.iter().try_for_each(|row| self.named(row.key())),
             Format::Json | Format::Yaml => self.whole(response),
         }
     }
@@ -98,7 +105,7 @@ impl Output {
     pub(crate) fn view(&self, message: &impl View) -> Written {
         match self.format {
             Format::Table => self.raw(&message.view(SystemTime::now())),
-            Format::Name => self.raw(&format!("{}\n", message.name())),
+            Format::Name => self.named(&message.name()),
             Format::Json | Format::Yaml => self.whole(message),
         }
     }
@@ -127,7 +134,7 @@ impl Output {
     /// One message of a stream: a line of JSON or a document of YAML. Nothing in the other forms.
     pub(crate) fn streamed(&self, message: &impl Serialize) -> Written {
         match self.format {
-            Format::Json => self.raw(&format!("{}\n", serde_json::to_string(message)?)),
+            Format::Json => self.raw(&format!("{}\n", text::json(&serde_json::to_string(message)?))),
             Format::Yaml => self.raw(&format!("---\n{}", yaml(message)?)),
             Format::Table | Format::Name => Ok(()),
         }
@@ -136,13 +143,13 @@ impl Output {
     fn whole(&self, message: &impl Serialize) -> Written {
         match self.format {
             Format::Yaml => self.raw(&yaml(message)?),
-            _ => self.raw(&format!("{}\n", serde_json::to_string_pretty(message)?)),
+            _ => self.raw(&format!("{}\n", pretty(message)?)),
         }
     }
 
     /// Talk: what is going on, to standard error. Nobody is told when that is closed.
     pub(crate) fn say(&self, text: &str) {
-        let _closed = writeln!(anstream::stderr(), "{text}");
+        let _closed = writeln!(anstream::stderr(), "{}", text::lines(text));
     }
 
     /// A problem: what was tried, what happened, what to do.
@@ -168,12 +175,39 @@ impl Output {
     }
 }
 
+fn pretty(message: &impl Serialize) -> io::Result<String> {
+    Ok(text::json(&serde_json::to_string_pretty(message)?).into_owned())
+}
+
+/// Where a text would steer a terminal, in the style of JSON, which is YAML too and can escape it.
 fn yaml(message: &impl Serialize) -> io::Result<String> {
-    serde_yaml_ng::to_string(message).map_err(io::Error::other)
+    let yaml = serde_yaml_ng::to_string(message).map_err(io::Error::other)?;
+    if yaml.contains(|c| text::steers(c) && c != '\n') { Ok(pretty(message)? + "\n") } else { Ok(yaml) }
 }
 
 /// What the parser of the command line says, help and version included, and the exit code that goes with it.
 pub(crate) fn usage(error: &clap::Error) -> ExitCode {
-    let _closed = error.print();
+    let _closed = if error.use_stderr() {
+        write!(anstream::stderr(), "{}", text::lines(&error.render().ansi().to_string()))
+    } else {
+        error.print()
+    };
     ExitCode::from(if error.use_stderr() { 2 } else { 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_json_nor_yaml_steers_a_terminal() {
+        let evil = v1::Event { message: "a\u{9b}31m\u{202e}b\u{7f}".to_owned(), ..Default::default() };
+        for text in [pretty(&evil).unwrap(), yaml(&evil).unwrap()] {
+            assert!(!text.contains(|c| text::steers(c) && c != '\n'), "{text:?}");
+            let again: v1::Event = serde_yaml_ng::from_str(&text).unwrap();
+            assert_eq!(again, evil);
+        }
+        let plain = v1::Event { message: "a cat".to_owned(), ..Default::default() };
+        assert!(yaml(&plain).unwrap().contains("message: a cat\n"));
+    }
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use chaos_kitty::{
     Code, Problem,
-    client::{Client, TlsFiles, dial},
+    client::{Client, TlsFiles, dial, dial_usual},
     endpoint::Endpoint,
 };
+use tokio::time::timeout;
 use tonic::{Response, Status};
 
 use crate::args::Global;
@@ -29,7 +30,6 @@ impl Session {
     /// # Errors
     /// The address or the TLS files can not be used, or nothing answers.
     pub(crate) async fn open(global: &Global) -> Result<Self, Problem> {
-        let endpoint = Endpoint::lookup(global.server.as_deref(), false)?;
         let tls = TlsFiles {
             ca: global.tls_ca.clone(),
             cert: global.tls_cert.clone(),
@@ -37,12 +37,20 @@ impl Session {
             name: global.tls_name.clone(),
         };
         let patience = global.timeout.unwrap_or(PATIENCE);
-        let client = tokio::time::timeout(patience, dial(&endpoint, &tls)).await.unwrap_or_else(|_| {
-            Err(Problem::new(
-                Code::NotReachable,
-                format!("connecting to {endpoint}: no answer within {patience:?}"),
-            ))
-        })?;
+        let silent = |place: &str| {
+            Problem::new(Code::NotReachable, format!("connecting to {place}: no answer within {patience:?}"))
+        };
+        let (endpoint, client) = match Endpoint::named(global.server.as_deref())? {
+            Some(endpoint) => {
+                let dialled = timeout(patience, dial(&endpoint, &tls)).await;
+                let client = dialled.unwrap_or_else(|_| Err(silent(&endpoint.to_string())))?;
+                (endpoint, client)
+            }
+            None => {
+                let dialled = timeout(patience, dial_usual(&tls)).await;
+                dialled.unwrap_or_else(|_| Err(silent("the places where a server usually is")))?
+            }
+        };
         Ok(Self { client, endpoint, timeout: global.timeout })
     }
 
@@ -55,7 +63,7 @@ impl Session {
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Problem> {
         let patience = self.patience(PATIENCE);
-        match tokio::time::timeout(patience, call).await {
+        match timeout(patience, call).await {
             Ok(answer) => Ok(answer?.into_inner()),
             Err(_) => Err(self.silent(patience)),
         }

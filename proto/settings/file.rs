@@ -1,6 +1,14 @@
 //! The file: each key a flag, each mistake with its line.
 
-use std::{any::TypeId, collections::BTreeMap, error::Error, fmt, fs, ops::Range, path::PathBuf};
+use std::{
+    any::TypeId,
+    borrow::Cow,
+    collections::BTreeMap,
+    error::Error,
+    fmt, fs,
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use clap::{
     Arg, Command,
@@ -13,6 +21,7 @@ use toml::{
 };
 
 use super::{Entry, is_list, is_setting, is_switch};
+use crate::text;
 
 /// A file that was read, for its reserved tables.
 #[derive(Debug)]
@@ -61,9 +70,7 @@ impl File {
         command: &Command,
         reserved: &[&str],
     ) -> Result<(Self, Vec<Values>), Vec<Mistake>> {
-        let text = fs::read_to_string(&path).map_err(|error| {
-            vec![Mistake { path: path.clone(), line: 0, what: format!("it can not be read: {error}") }]
-        })?;
+        let text = document(&path).map_err(|what| vec![Mistake { path: path.clone(), line: 0, what }])?;
         let file = Self { path, text };
         let (table, errors) = DeTable::parse_recoverable(&file.text);
         let mistakes = errors.iter().map(|error| file.toml_mistake(error)).collect();
@@ -223,6 +230,11 @@ impl Reader<'_> {
         let mistake = self.file.mistake(span, what);
         self.mistakes.push(mistake);
     }
+}
+
+fn document(path: &Path) -> Result<String, String> {
+    let bytes = fs::read(path).map_err(|error| format!("it can not be read: {error}"))?;
+    text::decode(&bytes).map(Cow::into_owned)
 }
 
 /// The entries as they stand in the file.

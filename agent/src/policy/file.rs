@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, io, path::Path, str::FromStr, time::Duratio
 
 use chaos_kitty::{
     hours::{self, Days, Window},
-    units,
+    text, units,
     v1::action_kind::Name,
 };
 use jiff::tz::TimeZone;
@@ -42,8 +42,11 @@ impl Policy {
     /// It can not be read, or is malformed: with line and column.
     pub fn read(path: &Path) -> Result<Self, PolicyError> {
         let shown = path.display().to_string();
-        let text = fs::read_to_string(path)
-            .map_err(|error| PolicyError::Unreadable { path: shown.clone(), error })?;
+        let bytes = fs::read(path).map_err(|error| PolicyError::Unreadable { path: shown.clone(), error })?;
+        let text = text::decode(&bytes).map_err(|what| PolicyError::Unreadable {
+            path: shown.clone(),
+            error: io::Error::new(io::ErrorKind::InvalidData, what),
+        })?;
         text.parse().map_err(|error| PolicyError::Malformed { path: shown, error })
     }
 }

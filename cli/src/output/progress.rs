@@ -13,7 +13,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use super::{
     describe, figures,
     rows::{end_of, target_of, tone_of},
-    text::{printable, std},
+    text::{lines, printable, std},
 };
 
 /// What goes from state to state until it is over.
@@ -62,10 +62,10 @@ impl Progress {
             shown.started = Some(Instant::now());
         }
         match &shown.bar {
-            Some(bar) if news.is_over() => bar.finish_with_message(news.line()),
-            Some(bar) => bar.set_message(news.line()),
+            Some(bar) if news.is_over() => bar.finish_with_message(lines(&news.line()).into_owned()),
+            Some(bar) => bar.set_message(lines(&news.line()).into_owned()),
             None if changed => {
-                let _closed = writeln!(anstream::stderr(), "{}", news.line());
+                let _closed = writeln!(anstream::stderr(), "{}", lines(&news.line()));
             }
             None => {}
         }
@@ -86,7 +86,7 @@ impl Progress {
     /// Says something beside the bars.
     pub(crate) fn say(&self, text: &str) {
         let print = || {
-            let _closed = writeln!(anstream::stderr(), "{text}");
+            let _closed = writeln!(anstream::stderr(), "{}", lines(text));
         };
         match &self.bars {
             Some(bars) => bars.suspend(print),

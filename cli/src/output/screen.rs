@@ -9,6 +9,8 @@ use std::{
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::sync::mpsc;
 
+use super::text::lines;
+
 /// Another page of the terminal, without a cursor, where long lines are cut.
 const ENTER: &str = "\x1b[?1049h\x1b[?25l\x1b[?7l";
 /// All of that as it was.
@@ -62,7 +64,8 @@ impl Screen {
     /// The terminal is gone.
     pub(crate) fn draw(&self, frame: &str) -> io::Result<()> {
         let plain = anstream::AutoStream::choice(&io::stdout()) == anstream::ColorChoice::Never;
-        let frame = if plain { anstream::adapter::strip_str(frame).to_string() } else { frame.to_owned() };
+        let frame = lines(frame);
+        let frame = if plain { anstream::adapter::strip_str(&frame).to_string() } else { frame.into_owned() };
         let lines: Vec<String> = frame.split('\n').map(|line| format!("{line}{CLEAR_LINE}")).collect();
         write(&format!("{HOME}{}{CLEAR_REST}", lines.join("\n")))
     }

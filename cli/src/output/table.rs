@@ -51,7 +51,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// Text with a tone.
     pub(crate) fn new(text: impl AsRef<str>, tone: Tone) -> Self {
-        Self { text: printable(text.as_ref()), tone }
+        Self { text: printable(text.as_ref()).into_owned(), tone }
     }
 }
 

@@ -3,12 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use chaos_kitty::Timestamp;
-
-/// Text in which nothing steers a terminal or breaks a line.
-pub(crate) fn printable(text: &str) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(escape).collect()
-}
+pub(crate) use chaos_kitty::text::{json, lines, printable, steers};
 
 /// `850µs`, `12.3ms`, `2.00s`, `3m 20s`.
 pub(crate) fn duration(duration: Duration) -> String {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use chaos_kitty::{
     Code, Problem, limits,
     script::{Header, Own, hash, interpreter},
+    text,
     v1::{self, Target},
 };
 
@@ -196,7 +197,10 @@ fn read(folder: &Path, name: &str) -> Result<Script, Problem> {
     if content.len() > most {
         return Err(unreadable(format!("script {}: it is larger than {most} bytes", path.display())));
     }
-    Script::new(name, content.into(), false)
+    // A mark before `#!` would keep the kernel from seeing it.
+    let content =
+        text::unmarked(&content).map_err(|what| unreadable(format!("script {}: {what}", path.display())))?;
+    Script::new(name, content.into_owned().into(), false)
 }
 
 fn unreadable(what: String) -> Problem {

@@ -1,8 +1,8 @@
 //! Where notifications go: tables of the file.
 
-use std::{fs, path::PathBuf};
+use std::{borrow::Cow, fs, path::PathBuf};
 
-use chaos_kitty::{settings::Entry, v1::event::level::Name as Level};
+use chaos_kitty::{settings::Entry, text, v1::event::level::Name as Level};
 use serde::Deserialize;
 
 use crate::event::notify::{Format, Patience, Webhook};
@@ -42,8 +42,9 @@ fn webhook(table: WebhookTable) -> Result<Webhook, String> {
     let secret = match &table.secret_file {
         None => String::new(),
         Some(path) => {
-            let text = fs::read_to_string(path)
-                .map_err(|error| format!("secret-file: {}: {error}", path.display()))?;
+            let bytes = fs::read(path).map_err(|error| error.to_string());
+            let text = bytes.and_then(|bytes| text::decode(&bytes).map(Cow::into_owned));
+            let text = text.map_err(|error| format!("secret-file: {}: {error}", path.display()))?;
             Some(text.trim().to_owned())
                 .filter(|secret| !secret.is_empty())
                 .ok_or_else(|| format!("secret-file: {} is empty", path.display()))?

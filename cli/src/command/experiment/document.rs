@@ -7,7 +7,7 @@ use std::{
 };
 
 use chaos_kitty::{
-    Code, Problem,
+    Code, Problem, json,
     limits::BODY_BYTES,
     v1::{ExperimentCriteria, ExperimentSuite, HistoryEntry, MethodParameters, Probe},
 };
@@ -41,7 +41,7 @@ fn parse(name: &str, bytes: &[u8]) -> Result<ExperimentSuite, Problem> {
         return Err(Problem::new(Code::TooLarge, format!("{name}: it is over {BODY_BYTES} bytes"))
             .hint("build several suites"));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    json::read(bytes).map_err(|error| {
         Problem::new(Code::MalformedJson, format!("{name}: {error}"))
             .hint("`kittyctl experiment build --help` shows a document")
     })
@@ -150,13 +150,13 @@ mod tests {
     fn what_can_not_be_read_is_wrong_usage_with_its_place() {
         for (json, words) in [
             ("{\n  \"platform\": \"x\"\n}", "unknown field `platform`"),
-            ("{\n  \"platform\": \"x\"\n}", "line 2 column 12"),
-            ("{\"platformType\": 7}", "line 1 column"),
+            ("{\n  \"platform\" \"x\"\n}", "line 2 column 14"),
+            ("{\"platformType\": 7}", "platformType: "),
+            ("{\"duration\": \"soon\"}", "duration: \"soon\": write it like"),
             ("{\"experimentCriteria\": [{\"experimentMethods\": \"delay\"}]}", "expected a sequence"),
-            ("{\"platformType\": \"a\", \"platformType\": \"b\"}", "duplicate field"),
+            ("{\"platformType\": \"a\", \"platformType\": \"b\"}", "comes twice"),
             ("{\"platformType\": \"a\"} more", "trailing characters"),
             ("", "EOF"),
-            ("\u{feff}{}", "line 1 column 1"),
         ] {
             let problem = refused(json);
             assert_eq!(problem.code.exit(), 2, "{problem}");

@@ -21,7 +21,6 @@ mod schedule;
 mod script;
 mod session;
 mod status;
-mod strict;
 mod target;
 
 use std::sync::Arc;

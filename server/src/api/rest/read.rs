@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Query, Request},
 };
-use chaos_kitty::{Code, Problem, bounds, limits};
+use chaos_kitty::{Code, Problem, bounds, json, limits};
 use http::{HeaderMap, header::CONTENT_TYPE, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use prost::{Message, Name};
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
-use super::{Refusal, strict};
+use super::Refusal;
 use crate::listen::PeerInfo;
 
 /// How long a body may take to arrive.
@@ -109,7 +109,7 @@ pub(super) fn pairs(parts: &Parts) -> Result<Vec<(String, String)>, Problem> {
 /// The body as a message in proto JSON. An empty one is the empty message.
 pub(super) struct Sent<T>(pub(super) T);
 
-impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Sent<T> {
+impl<T: Name + Default + DeserializeOwned, S: Sync> FromRequest<S> for Sent<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
@@ -123,9 +123,7 @@ impl<T: DeserializeOwned + Default, S: Sync> FromRequest<S> for Sent<T> {
             Problem::new(Code::MalformedJson, format!("body: {what}"))
                 .hint("the fields are those of chaoskitty/v1/*.proto, in proto JSON")
         };
-        strict::check(&bytes).map_err(malformed)?;
-        let message = serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()));
-        Ok(Self(message?))
+        Ok(Self(json::read(&bytes).map_err(malformed)?))
     }
 }
 

@@ -1,8 +1,8 @@
 //! TLS towards a receiver.
 
-use std::{path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{Code, Problem, text};
 use hyper_rustls::ConfigBuilderExt;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -41,7 +41,8 @@ fn roots(path: &Path) -> Result<RootCertStore, Problem> {
         Problem::new(Code::Usage, what).hint("name a readable PEM file with the authorities' certificates")
     };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| unusable(error.to_string()))? {
+    let bytes = fs::read(path).map_err(|error| unusable(error.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(&text::unmarked(&bytes).map_err(unusable)?) {
         let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
         roots.add(certificate).map_err(|error| unusable(error.to_string()))?;
     }
