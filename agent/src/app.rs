@@ -2,17 +2,17 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use chaos_kitty::{Code, Problem, client, notify::Notify, telemetry};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
-    task::JoinHandle,
-    time::timeout,
+use chaos_kitty::{
+    Code, Problem, client,
+    ending::{Endings, Told},
+    notify::Notify,
+    telemetry,
 };
+use tokio::{sync::watch, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    config::{Config, host_name},
+    config::{self, Config, host_name},
     executor::{self, Executor},
     platform::{
         Owner, Platforms,
@@ -38,15 +38,20 @@ const RECOVERY: Duration = Duration::from_secs(2);
 /// # Errors
 /// It can not start: see [`Problem`] for what to do.
 pub(crate) async fn run(config: Config) -> Result<(), Problem> {
-    let _telemetry = telemetry::init("kitty-agent", &config.args.telemetry)?;
+    let telemetry = telemetry::init("kitty-agent", &config.args.telemetry)?;
     let notify = Notify::from_environment();
-    let (mut terminate, mut interrupt) = (ending(SignalKind::terminate())?, ending(SignalKind::interrupt())?);
+    let mut endings = Endings::of_a_service()
+        .map_err(|error| Problem::internal(format!("waiting for signals: {error}")))?;
     let agent = Agent::start(&config).await?;
     notify.tell("READY=1");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = notify.keep_watchdog_quiet() => {}
+    loop {
+        tokio::select! {
+            told = endings.next() => match told {
+                Told::End => break,
+                Told::Reload => notify.reload(|| reload(&agent.executor, telemetry.verbosity())),
+            },
+            () = notify.keep_watchdog_quiet() => {}
+        }
     }
     tracing::info!("told to end: everything is reverted first");
     notify.tell("STOPPING=1");
@@ -54,8 +59,13 @@ pub(crate) async fn run(config: Config) -> Result<(), Problem> {
     Ok(())
 }
 
-fn ending(kind: SignalKind) -> Result<Signal, Problem> {
-    signal(kind).map_err(|error| Problem::internal(format!("waiting for signals: {error}")))
+/// Reads log level and policy again. Certificates are read for each connection anyway; all else needs a restart.
+fn reload(executor: &Executor, verbosity: &telemetry::Verbosity) -> Result<(), String> {
+    let config = config::load().map_err(|error| error.to_string())?;
+    let policy = config.policy().map_err(|problem| problem.to_string())?;
+    verbosity.replace(&config.args.telemetry.log).map_err(|problem| problem.to_string())?;
+    executor.govern(policy);
+    Ok(())
 }
 
 /// A running agent.
@@ -169,8 +179,9 @@ fn platforms(config: &Config, owner: Owner) -> Result<Platforms, Problem> {
 
 /// Several problems as one.
 fn all(problems: Vec<Problem>) -> Problem {
-    let lines: Vec<_> = problems.iter().map(Problem::to_string).collect();
-    Problem::new(Code::Usage, lines.join("\n"))
+    let lines: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
+    let hint = problems.iter().map(|problem| problem.hint.as_str()).find(|hint| !hint.is_empty());
+    Problem::new(Code::Usage, lines.join("\n")).hint(hint.unwrap_or_default())
 }
 
 /// What an earlier agent left is put back first, and the guard is there, so that the first order is not refused; what

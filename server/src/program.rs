@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use chaos_kitty::{Problem, notify::Notify, telemetry, v1::chaos_server::ChaosServer};
-use tokio::{
-    runtime::Runtime,
-    signal::unix::{Signal, SignalKind, signal},
-    time::timeout,
+use chaos_kitty::{
+    Problem,
+    ending::{Endings, Told},
+    notify::Notify,
+    telemetry::{self, Verbosity},
+    text,
+    v1::chaos_server::ChaosServer,
 };
+use tokio::{runtime::Runtime, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tonic_health::server::HealthReporter;
 
@@ -19,7 +22,7 @@ use crate::{
     api,
     app::App,
     config::{Command, Config},
-    listen::Listeners,
+    listen::{Certificates, Listeners},
     store::{self, Store},
 };
 
@@ -47,7 +50,7 @@ pub fn main() -> ExitCode {
     };
     let Err(problem) = outcome else { return ExitCode::SUCCESS };
     // Nowhere to print to is no reason for another exit code.
-    let _ = writeln!(io::stderr(), "kittyd: {problem}");
+    let _ = writeln!(io::stderr(), "{}", text::lines(&format!("kittyd: {problem}")));
     problem.code.exit().into()
 }
 
@@ -60,11 +63,12 @@ fn check(config: &Config) -> Result<(), Problem> {
 /// Binds everything, serves until a signal, and drains.
 async fn serve(config: Config) -> Result<(), Problem> {
     let telemetry = telemetry::init("kittyd", &config.telemetry)?;
-    let mut signals = Signals::new()?;
+    let mut endings = Endings::of_a_service().map_err(Problem::internal)?;
     let notify = Notify::from_environment();
     let listeners = Listeners::bind(&config.listen()).await?;
     let store = Store::open(&config.store)?;
     let app = App::start(config.app(), store.clone()).await?;
+    let certificates = listeners.certificates();
     let listening = listeners.listening();
     let addresses = listening.addresses.join(" ");
     app.listens_on(listening);
@@ -75,9 +79,14 @@ async fn serve(config: Config) -> Result<(), Problem> {
     let serving = tokio::spawn(listeners.serve(router, stop.clone(), CONNECTIONS_PATIENCE));
     tracing::info!(addresses, store = %config.store.display(), "kittyd serves");
     notify.tell("READY=1");
-    tokio::select! {
-        () = signals.next() => {}
-        () = notify.keep_watchdog_quiet() => {}
+    loop {
+        tokio::select! {
+            told = endings.next() => match told {
+                Told::End => break,
+                Told::Reload => notify.reload(|| reload(telemetry.verbosity(), certificates.as_deref())),
+            },
+            () = notify.keep_watchdog_quiet() => {}
+        }
     }
 
     notify.tell("STOPPING=1");
@@ -93,11 +102,20 @@ async fn serve(config: Config) -> Result<(), Problem> {
     };
     tokio::select! {
         ended = end => ended,
-        () = signals.next() => {
+        () = endings.end() => {
             tracing::warn!("told to end again: ending at once");
             Ok(())
         }
     }
+}
+
+/// Reads log level and the certificate again; all else needs a restart.
+fn reload(verbosity: &Verbosity, certificates: Option<&Certificates>) -> Result<(), String> {
+    let config = Config::load().map_err(|error| error.to_string())?;
+    if let (Some(certificates), Some(cert), Some(key)) = (certificates, &config.tls_cert, &config.tls_key) {
+        certificates.replace(cert, key).map_err(|problem| problem.to_string())?;
+    }
+    verbosity.replace(&config.telemetry.log).map_err(|problem| problem.to_string())
 }
 
 async fn not_serving(health: &HealthReporter, app: &App) {
@@ -107,28 +125,5 @@ async fn not_serving(health: &HealthReporter, app: &App) {
     let status = tonic_health::ServingStatus::NotServing;
     for service in ["", name(&*app.service())] {
         health.set_service_status(service, status).await;
-    }
-}
-
-/// SIGTERM and SIGINT.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Problem> {
-        let waiting = |kind| signal(kind).map_err(Problem::internal);
-        Ok(Self {
-            terminate: waiting(SignalKind::terminate())?,
-            interrupt: waiting(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

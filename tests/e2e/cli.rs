@@ -13,16 +13,16 @@ use chaos_kitty_tests::{
 use rustix::process::Signal;
 
 /// A server, an agent whose rule finds one process of the test's own, and that process.
-struct Stage {
-    sandbox: Sandbox,
-    server: Server,
-    _agent: Agent,
-    victim: Process,
-    target: String,
+pub(crate) struct Stage {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) server: Server,
+    pub(crate) agent: Agent,
+    pub(crate) victim: Process,
+    pub(crate) target: String,
 }
 
 impl Stage {
-    async fn set() -> Self {
+    pub(crate) async fn set() -> Self {
         let sandbox = Sandbox::new();
         let server = sandbox.server(&[]).await;
         // A name that no other process of this machine has.
@@ -38,10 +38,10 @@ impl Stage {
             server.targets().await.into_iter().find(|listed| listed.id == target)
         })
         .await;
-        Self { sandbox, server, _agent: agent, victim, target }
+        Self { sandbox, server, agent, victim, target }
     }
 
-    fn kittyctl(&self, arguments: &[&str]) -> chaos_kitty_tests::Finished {
+    pub(crate) fn kittyctl(&self, arguments: &[&str]) -> chaos_kitty_tests::Finished {
         self.sandbox.kittyctl(&self.server.address(), arguments)
     }
 }
@@ -56,6 +56,9 @@ fn nobody_at_the_address_is_exit_code_4_with_a_hint() {
     });
     assert_eq!(done.code, 4, "{done}");
     assert!(done.stderr.starts_with("error: 62015: "), "{done}");
+    for place in ["unix:chaos_kitty.ipc", "unix:/run/chaos-kitty/chaos_kitty.ipc", "http://127.0.0.1:8080"] {
+        assert!(done.stderr.contains(place), "{place}: {done}");
+    }
     assert!(done.stderr.contains("hint: start kittyd"), "{done}");
     assert!(done.stdout.is_empty(), "{done}");
 }
@@ -247,7 +250,7 @@ fn the_demo_shows_every_effect_and_leaves_nothing() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command("kittyctl");
     // Not under cargo: it takes the programs beside it.
-    command.arg("demo").env_remove("CARGO_MANIFEST_DIR").env("TMPDIR", sandbox.path());
+    command.arg("demo").env("TMPDIR", sandbox.path());
     let done = sandbox.finish(command);
     assert_eq!(done.code, 0, "{done}");
     assert!(done.stdout.contains("all as it should be") && !done.stdout.contains('\u{1b}'), "{done}");
@@ -261,7 +264,7 @@ fn the_demo_shows_every_effect_and_leaves_nothing() {
 fn an_interrupted_demo_takes_everything_with_it() {
     let sandbox = Sandbox::new();
     let mut command = sandbox.command("kittyctl");
-    command.arg("demo").env_remove("CARGO_MANIFEST_DIR").env("TMPDIR", sandbox.path());
+    command.arg("demo").env("TMPDIR", sandbox.path());
     let demo = Process::start("demo", command, sandbox.path());
     wait_for("the demo has begun", || demo.stdout().contains("Figures"));
     let started = chaos_kitty_tests::process::children(demo.pid());

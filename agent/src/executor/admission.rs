@@ -43,7 +43,7 @@ pub(super) fn admit(
     let subject = find(shared, order)?;
     let action = order.action.as_ref().ok_or_else(|| Problem::invalid("action", "it is missing"))?;
     let held = state.live.values().filter(|live| live.holds).count();
-    shared.settings.policy.check(action, &subject.target, now(held)?)?;
+    shared.policy().check(action, &subject.target, now(held)?)?;
     let fault = fault_for(action, &subject, &state.scripts)?;
     let duration = duration(action, fault.as_ref())?;
     if let Some(resource) = fault.resource() {

@@ -86,6 +86,8 @@ pub struct Executor {
 
 struct Shared {
     settings: Settings,
+    /// The owner may change it.
+    policy: Mutex<Policy>,
     find: Box<FindTarget>,
     link: Link,
     reports: Reports,
@@ -131,8 +133,15 @@ impl Executor {
         let link = Link::start(settings.guard.clone(), settings.lock.clone());
         let steps = Steps::open(settings.steps.clone());
         let state = Mutex::new(State::new());
-        let shared = Shared { settings, find, link, reports, steps, state, live: watch::Sender::new(0) };
+        let policy = Mutex::new(settings.policy.clone());
+        let shared =
+            Shared { settings, policy, find, link, reports, steps, state, live: watch::Sender::new(0) };
         (Self { shared: Arc::new(shared) }, receiver)
+    }
+
+    /// What the owner of the host allows from here on. What is in force goes on.
+    pub fn govern(&self, policy: Policy) {
+        *self.shared.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// Starts an action, or reports why not. Never blocks. An id that is known starts nothing.
@@ -257,6 +266,11 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // What is behind the lock is consistent at every step, so that a panic elsewhere spoils nothing.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the owner of the host allows now.
+    fn policy(&self) -> Policy {
+        self.policy.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reports, and keeps the report for a new stream's Hello.

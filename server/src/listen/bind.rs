@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::{Settings, tls};
+use super::{Settings, tls, tls::Certificates};
 
 /// Only the server's own user may connect.
 const SOCKET_MODE: u32 = 0o600;
@@ -23,16 +23,16 @@ pub(super) enum Socket {
     Tcp(TcpListener, Option<TlsAcceptor>),
 }
 
-pub(super) async fn all(settings: &Settings) -> Result<Vec<Bound>, Problem> {
+pub(super) async fn all(settings: &Settings) -> Result<(Vec<Bound>, Option<Arc<Certificates>>), Problem> {
     settings.endpoints.iter().try_for_each(|endpoint| permitted(endpoint, settings.insecure))?;
     let wanted =
         settings.endpoints.iter().any(|endpoint| matches!(endpoint, Endpoint::Tcp { tls: true, .. }));
-    let acceptor = tls::acceptor(settings, wanted)?;
+    let (acceptor, certificates) = tls::acceptor(settings, wanted)?.unzip();
     let mut bound = Vec::new();
     for endpoint in &settings.endpoints {
         bound.push(one(endpoint, acceptor.as_ref()).await?);
     }
-    Ok(bound)
+    Ok((bound, certificates))
 }
 
 /// Plain TCP that other machines can reach must be wanted explicitly.

@@ -25,8 +25,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::losses::Losses;
 use self::{accept::Acceptor, bind::Bound};
+pub use self::{losses::Losses, tls::Certificates};
 
 /// Who is at the other end of a connection. The listener puts it into the extensions of each request.
 #[derive(Clone, Debug, Default)]
@@ -92,6 +92,7 @@ pub struct Listening {
 /// Everything that is listened on, before the first connection is accepted.
 pub struct Listeners {
     bound: Vec<Bound>,
+    certificates: Option<Arc<Certificates>>,
     losses: Arc<Losses>,
 }
 
@@ -103,8 +104,13 @@ impl Listeners {
     /// be had, or the TLS files can not be used.
     pub async fn bind(settings: &Settings) -> Result<Self, Problem> {
         bind::raise_descriptor_limit();
-        let bound = bind::all(settings).await?;
-        Ok(Self { bound, losses: Arc::default() })
+        let (bound, certificates) = bind::all(settings).await?;
+        Ok(Self { bound, certificates, losses: Arc::default() })
+    }
+
+    /// What the `https://` addresses show, to be changed while they are served. `None`: there are none.
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.certificates.clone()
     }
 
     /// What to show of them.

@@ -48,7 +48,7 @@ pub(super) async fn run(shared: &Arc<Shared>, order: &RunStep) -> Result<StepRes
         }
         Some(Kind::Script(order)) => script(shared, &subject, order, id, limit).await,
         Some(Kind::Command(order)) => {
-            shared.settings.policy.allows_commands(&subject.target)?;
+            shared.policy().allows_commands(&subject.target)?;
             let place = Place::of(None, false).map_err(Problem::internal)?;
             execute(&place, proper(order)?, id, limit).await
         }
@@ -79,7 +79,7 @@ fn admit_recycle(shared: &Shared, subject: &Subject) -> Result<(), Problem> {
         return Err(Problem::new(Code::Halted, "the agent was halted, and recycles nothing")
             .hint("resume first: kittyctl resume"));
     }
-    shared.settings.policy.allows_on(Action::Kill, &subject.target)?;
+    shared.policy().allows_on(Action::Kill, &subject.target)?;
     let own = [std::process::id(), shared.link.pid().unwrap_or_default()];
     subject.main.map_or(Ok(()), |main| protected::check(main.pid, &own))
 }
@@ -92,7 +92,7 @@ async fn script(
     id: String,
     limit: Duration,
 ) -> Result<StepResult, Problem> {
-    shared.settings.policy.allows_on(Action::Script, &subject.target)?;
+    shared.policy().allows_on(Action::Script, &subject.target)?;
     subject.has_its_processes_here("a script's command")?;
     let content = shared.state().scripts.content(&order.name, &order.hash)?;
     let header = Header::parse(&order.name, &content)?;
