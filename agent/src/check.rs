@@ -1,5 +1,7 @@
 //! `kitty-agent check`: what this host can do, and what is missing for the rest.
 
+mod matches;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -11,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use chaos_kitty::{Problem, procfs::lines, trust::Trust};
+use chaos_kitty::{Problem, procfs::lines, text, trust::Trust};
 use rustix::fs::{Access, access};
 
 use crate::{
@@ -44,7 +46,7 @@ pub(crate) fn run(config: &Config) -> ExitCode {
     let able = findings.iter().take(ESSENTIAL).all(|finding| finding.seen.is_ok());
     let policy = config.policy();
     // Nowhere to print to is no reason for another exit code.
-    let _ = print(&findings).and_then(|()| print_policy(&policy));
+    let _ = print(&findings).and_then(|()| print_policy(&policy)).and_then(|()| matches::print(config));
     match policy {
         Err(problem) => problem.code.exit().into(),
         Ok(_) if able => ExitCode::SUCCESS,
@@ -103,8 +105,10 @@ fn print(findings: &[Finding]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for Finding { what, seen, needed_for } in findings {
         match seen {
-            Ok(detail) => writeln!(out, "ok       {what:width$}  {detail}")?,
-            Err(why) => writeln!(out, "missing  {what:width$}  {why} (needed for: {needed_for})")?,
+            Ok(detail) => writeln!(out, "ok       {what:width$}  {}", text::printable(detail))?,
+            Err(why) => {
+                writeln!(out, "missing  {what:width$}  {} (needed for: {needed_for})", text::printable(why))?;
+            }
         }
     }
     Ok(())
@@ -155,7 +159,7 @@ fn targets(config: &Config) -> Result<String, String> {
     let pods = kubernetes::rules::compile(&config.pods).map_err(joined)?;
     match (processes.len() + services.len() + containers.len() + pods.len(), config.args.host_target) {
         (0, false) => {
-            Err("none is named: give --process, --systemd, --docker, --kubernetes, --host-target, or a file with \
+            Err("none is named: give --process (--process-exe, --process-command, --process-pidfile), --systemd, --docker, --kubernetes, --host-target, or a file with \
                            [[process]], [[systemd]], [[docker]] or [[kubernetes]]"
                 .to_owned())
         }

@@ -38,11 +38,12 @@ const POLICY: &str = "/etc/chaos-kitty/policy.toml";
 
 const ABOUT: &str = "Carries faults out on the targets of this host, and puts them back.
 
-Only what is named here is a target: processes by --process, services by --systemd, containers by --docker or by \
+Only what is named here is a target: processes by --process and its like, services by --systemd, containers by --docker or by \
 their own label, pods by --kubernetes, all of them also by tables in the file; the host by --host-target.";
 
 const EXAMPLES: &str = "Examples:
-  kitty-agent --process nginx --process redis-server
+  kitty-agent --process nginx --process 'plex=Plex Media Server'
+  kitty-agent --process-command 'till=python3 .*till.py'
   kitty-agent --systemd 'web@*' --docker 'mongo-*'
   kitty-agent --server http://kitty.example:8080 --host-target --group web
   kitty-agent --config /etc/chaos-kitty/agent.toml
@@ -74,9 +75,19 @@ pub(crate) struct Args {
     #[arg(long, value_name = "NAME")]
     tls_name: Option<String>,
 
-    /// Offer the processes of this name, or program, as targets. Repeatable
-    #[arg(long, value_name = "NAME", global = true)]
+    /// Offer the processes of this name, or program's file name, as targets. NAME= gives the rule, and so the group,
+    /// another name, for this flag and the three below. Repeatable
+    #[arg(long, value_name = "[NAME=]PROCESS", global = true)]
     process: Vec<String>,
+    /// Offer the processes of this program, by its absolute path or file name, as targets. Repeatable
+    #[arg(long, value_name = "[NAME=]PROGRAM", global = true)]
+    process_exe: Vec<String>,
+    /// Offer the processes whose arguments, joined with spaces, match this regular expression as targets. Repeatable
+    #[arg(long, value_name = "[NAME=]REGEX", global = true)]
+    process_command: Vec<String>,
+    /// Offer the process whose pid is in this file as a target. Repeatable
+    #[arg(long, value_name = "[NAME=]FILE", global = true)]
+    process_pidfile: Vec<String>,
     /// Offer the systemd services of this name as targets; * is any text. Repeatable
     #[arg(long, value_name = "UNIT", global = true)]
     systemd: Vec<String>,
@@ -183,12 +194,23 @@ pub(crate) fn load() -> Result<Config, SettingsError> {
 }
 
 fn config(loaded: Loaded<Args>) -> Result<Config, SettingsError> {
-    let processes = rules(&loaded, PROCESS, &loaded.args.process)?;
+    let processes = processes(&loaded)?;
     let services = rules(&loaded, SYSTEMD, &loaded.args.systemd)?;
     let mut containers: Vec<docker::rules::RuleSettings> = rules(&loaded, DOCKER, &loaded.args.docker)?;
     containers.extend(loaded.args.docker_opt_in.then(docker::rules::RuleSettings::opt_in));
     let pods = rules(&loaded, KUBERNETES, &loaded.args.kubernetes)?;
     Ok(Config { args: loaded.args, processes, services, containers, pods })
+}
+
+/// Those of the flags, then those of the file.
+fn processes(loaded: &Loaded<Args>) -> Result<Vec<process::rules::RuleSettings>, SettingsError> {
+    use process::rules::RuleSettings;
+    let args = &loaded.args;
+    let mut found: Vec<_> = args.process_exe.iter().map(|text| RuleSettings::of_program(text)).collect();
+    found.extend(args.process_command.iter().map(|text| RuleSettings::of_command(text)));
+    found.extend(args.process_pidfile.iter().map(|text| RuleSettings::of_pidfile(text)));
+    found.extend(rules(loaded, PROCESS, &args.process)?);
+    Ok(found)
 }
 
 impl Config {
@@ -283,6 +305,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
 
     fn load(flags: &[&str], file: &str) -> Result<Config, SettingsError> {
@@ -338,12 +362,20 @@ mod tests {
     #[test]
     fn the_packaged_file_is_a_good_one() {
         let text = include_str!("../../packaging/agent.toml");
+        // What begins with `##` is prose.
+        let settings = text.lines().filter(|line| !line.starts_with("##"));
         let uncommented: String =
-            text.lines().skip(2).map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
+            settings.map(|line| format!("{}\n", line.trim_start_matches("# "))).collect();
         assert!(load(&[], text).unwrap().processes.is_empty());
         let config = load(&[], &uncommented).unwrap_or_else(|error| panic!("{error}"));
-        assert!(config.args.host_target && config.processes[0].cattle);
+        assert!(config.args.host_target && config.processes.last().is_some_and(|rule| rule.cattle));
         assert_eq!((config.services.len(), config.containers.len(), config.pods.len()), (1, 1, 1));
+        for flag in Args::command().get_arguments().filter_map(clap::Arg::get_long) {
+            let named = |line: &str| line.trim_start_matches("# ").starts_with(&format!("{flag} = "));
+            let is_no_setting =
+                ["help", "version", "process", "systemd", "docker", "kubernetes"].contains(&flag);
+            assert!(is_no_setting || text.lines().any(named), "{flag} is not in the file");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod discover;
 mod events;
+mod flag;
 pub mod rules;
 mod scan;
 

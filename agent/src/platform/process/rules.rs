@@ -38,13 +38,6 @@ pub struct RuleSettings {
     pub labels: BTreeMap<String, String>,
 }
 
-impl RuleSettings {
-    /// The rule of `--process NAME`.
-    pub fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), process: Some(name.to_owned()), ..Self::default() }
-    }
-}
-
 /// A rule ready to be matched.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -64,7 +57,7 @@ pub fn compile(settings: &[RuleSettings]) -> Result<Vec<Rule>, Vec<Problem>> {
     let mut rules: Vec<Rule> = Vec::with_capacity(settings.len());
     for (index, one) in settings.iter().enumerate() {
         if settings[..index].iter().any(|earlier| earlier.name == one.name) {
-            problems.push(wrong(one, "name", "another rule has the same"));
+            problems.push(wrong(one, "name", "another rule has the same").hint(NAME_IT));
         }
         match Rule::new(one) {
             Ok(rule) => rules.push(rule),
@@ -77,9 +70,9 @@ pub fn compile(settings: &[RuleSettings]) -> Result<Vec<Rule>, Vec<Problem>> {
 impl Rule {
     fn new(settings: &RuleSettings) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
-        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        if settings.name.is_empty() || !settings.name.chars().all(allowed) {
-            problems.push(wrong(settings, "name", "must be of letters, digits, '.', '_' and '-'"));
+        if !is_name(&settings.name) {
+            let what = "must be of the letters a to z and A to Z, digits, '.', '_' and '-'";
+            problems.push(wrong(settings, "name", what).hint(NAME_IT));
         }
         let RuleSettings { process, exe, command_line, user, pidfile, .. } = settings;
         if [process, exe, command_line, user, pidfile].iter().all(|criterion| criterion.is_none()) {
@@ -175,6 +168,14 @@ impl Rule {
             }
         }
     }
+}
+
+const NAME_IT: &str =
+    "give the rule a name of its own: NAME=PATTERN on the command line, name in a [[process]] table";
+
+/// Whether a rule may have that name.
+pub(super) fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 fn expression(
