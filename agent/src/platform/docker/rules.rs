@@ -10,8 +10,9 @@ use crate::pattern::{Label, Pattern};
 /// The label by which a container offers itself, or with `false` is never a target.
 const OPT_IN: &str = "chaoskitty";
 
-/// Set by Compose: the service that a container belongs to.
+/// Set by Compose: the service that a container belongs to, and its project.
 const SERVICE: &str = "com.docker.compose.service";
+const PROJECT: &str = "com.docker.compose.project";
 
 /// A `[[docker]]` table of the agent's configuration. At least one of `container` and `label` is needed; a container
 /// must meet all that are given.
@@ -22,7 +23,7 @@ pub struct RuleSettings {
     pub container: Option<String>,
     /// A label that it has: `KEY`, or `KEY=VALUE`.
     pub label: Option<String>,
-    /// The group of the targets. Default: their Compose service, else their image.
+    /// The group of the targets. Default: their Compose project and service, `PROJECT/SERVICE`, else their image.
     pub group: Option<String>,
 }
 
@@ -92,8 +93,12 @@ pub(super) fn rule_of<'a>(
 
 /// The group of a container that matches a rule.
 pub(super) fn group(rule: &Rule, labels: &HashMap<String, String>, image: &str) -> String {
-    let service = rule.group.as_ref().or_else(|| labels.get(SERVICE)).cloned();
-    service.unwrap_or_else(|| without_tag(image).to_owned())
+    let composed = || {
+        let service = labels.get(SERVICE)?;
+        // Services of one name in two projects are strangers: to hurt one must not count for the other.
+        Some(labels.get(PROJECT).map_or_else(|| service.clone(), |project| format!("{project}/{service}")))
+    };
+    rule.group.clone().or_else(composed).unwrap_or_else(|| without_tag(image).to_owned())
 }
 
 /// An image's name without tag and digest, so that a new version is of the same group. The port of a registry is no tag.
@@ -140,6 +145,11 @@ mod tests {
         let composed = labels(&[(SERVICE, "mongo")]);
         assert_eq!(group(&own(Some("own")), &composed, "x"), "own");
         assert_eq!(group(&own(None), &composed, "x"), "mongo");
+        for (project, named) in [("shop", "shop/mongo"), ("bank", "bank/mongo")] {
+            let composed = labels(&[(SERVICE, "mongo"), (PROJECT, project)]);
+            assert_eq!(group(&own(None), &composed, "x"), named);
+            assert_eq!(group(&own(Some("own")), &composed, "x"), "own");
+        }
         for (image, named) in [
             ("nginx:1.27", "nginx"),
             ("nginx", "nginx"),
