@@ -2,6 +2,7 @@
 
 pub mod grpc;
 pub mod guard;
+mod headers;
 pub mod rest;
 
 use std::sync::Arc;
@@ -47,7 +48,8 @@ pub async fn router<C: Chaos>(
         .merge(rest::router(chaos, verbosity)?)
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(allowed, guard::check)))
+        .layer(middleware::from_fn_with_state(allowed, guard::check))
+        .layer(middleware::from_fn(headers::add)))
 }
 
 async fn no_such_path(request: Request) -> Response {

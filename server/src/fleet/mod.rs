@@ -279,6 +279,7 @@ impl Fleet {
             (state.nodes.values().cloned().collect(), state.roster.all().cloned().collect())
         };
         let mut found: BTreeMap<String, (Platform, BTreeSet<String>)> = BTreeMap::new();
+        let mut watching: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for target in &targets {
             let (platform, groups) = found.entry(target.platform_type.clone()).or_default();
             platform.targets += 1;
@@ -289,6 +290,7 @@ impl Fleet {
         for node in nodes.iter().filter(|node| node.is_attached()) {
             let worker = node.is_worker().then(|| "WorkerPlatform".to_owned());
             for name in node.hello.platforms.iter().cloned().chain(worker).collect::<BTreeSet<_>>() {
+                watching.entry(name.clone()).or_default().push(node.id().to_owned());
                 found.entry(name).or_default().0.agents += 1;
             }
             for problem in &node.live().problems {
@@ -296,7 +298,9 @@ impl Fleet {
                 platform.problems.push(format!("{}: {}", node.id(), problem.message));
             }
         }
-        found.into_iter().map(|(name, (platform, groups))| judged(name, platform, groups)).collect()
+        let agents = |name: &str| watching.get(name).map(Vec::as_slice).unwrap_or_default();
+        let judged = |(name, (platform, groups)): (String, _)| judged(agents(&name), &name, platform, groups);
+        found.into_iter().map(judged).collect()
     }
 
     /// Takes no node any more, and ends all streams: whoever was attached comes again once a server is back.
@@ -343,13 +347,24 @@ impl Drop for Fleet {
     }
 }
 
-fn judged(name: String, mut platform: Platform, groups: BTreeSet<String>) -> Platform {
+/// Agents that are named where a platform has no targets.
+const NAMED: usize = 3;
+
+fn judged(agents: &[String], name: &str, mut platform: Platform, groups: BTreeSet<String>) -> Platform {
     let health = match (platform.problems.len(), platform.targets) {
         (0, 1..) => Health::Ok,
         (problems, 0) if problems > 0 && problems >= platform.agents as usize => Health::Failed,
         _ => Health::Degraded,
     };
-    platform.platform_type = name;
+    if platform.problems.is_empty() && platform.targets == 0 {
+        let named = agents.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+        let more = agents.len().checked_sub(NAMED).filter(|more| *more > 0);
+        let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
+        platform.problems.push(format!(
+            "{named}{more}: nothing matches the rules there now; `kitty-agent check` says what each rule matches"
+        ));
+    }
+    platform.platform_type = name.to_owned();
     platform.health = health.into();
     platform.groups = groups.into_iter().collect();
     platform.problems.sort();

@@ -43,6 +43,11 @@ impl Rest {
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
+    async fn headers(&self, path: &str) -> http::HeaderMap {
+        let request = HttpRequest::builder().uri(path).body(Body::empty()).unwrap();
+        self.router.clone().oneshot(request).await.unwrap().headers().clone()
+    }
+
     async fn call(&self, line: &str, body: Option<&str>) -> (u16, Value) {
         let (method, path) = line.split_once(' ').unwrap();
         let mut request =
@@ -108,9 +113,9 @@ async fn what_can_not_be_read_is_refused_with_what_is_wrong() {
     for (line, body, code, number, expected) in [
         ("POST /action", body("{\n  \"target\": oops"), 400, 63007, "line 2 column 13"),
         ("POST /action", body(r#"{"tarket": "a"}"#), 400, 63007, "`tarket`"),
-        ("POST /action", body(r#"{"action": {"cpu": {"load": "many"}}}"#), 400, 63007, "line 1"),
-        ("POST /action", body(r#"{"target": "a", "selector": {}}"#), 400, 63007, "line 1"),
-        ("POST /action", body("[1, 2]"), 400, 63007, "line 1"),
+        ("POST /action", body(r#"{"action": {"cpu": {"load": "many"}}}"#), 400, 63007, "action.cpu.load: "),
+        ("POST /action", body(r#"{"target": "a", "selector": {}}"#), 400, 63007, "duplicate field"),
+        ("POST /action", body("[1, 2]"), 400, 63007, "invalid type"),
         ("POST /action", body("{} {}"), 400, 63007, "trailing"),
         ("PUT /operation/a", body(r#"{"name": "b"}"#), 400, 63001, "in the path"),
         ("GET /target?colour=red", None, 400, 63001, "`colour`"),
@@ -228,4 +233,20 @@ async fn an_unknown_grpc_path_is_unimplemented() {
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["grpc-status"], "12", "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_browser_is_told_to_keep_pages_and_answers_apart() {
+    let rest = Rest::new(Script::default()).await;
+    for path in ["/docs", "/openapi.json", "/status", "/nowhere", "/action/x%00"] {
+        let headers = rest.headers(path).await;
+        let told = |name: &str| headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+        assert_eq!(told("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!((told("x-frame-options"), told("referrer-policy")), ("DENY".into(), "no-referrer".into()));
+        assert!(told("content-security-policy").contains("frame-ancestors 'none'"), "{path}");
+    }
+    let policy = rest.headers("/docs").await["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.contains("script-src 'nonce-") && !policy.contains("unsafe"), "{policy}");
+    let again = rest.headers("/docs").await["content-security-policy"].to_str().unwrap().to_owned();
+    assert_ne!(policy, again, "a number that is known beforehand keeps nothing out");
 }

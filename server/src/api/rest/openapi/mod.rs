@@ -12,8 +12,12 @@ use axum::{
     routing::get,
 };
 use chaos_kitty::Problem;
-use http::{HeaderValue, header::CONTENT_TYPE};
+use http::{
+    HeaderValue,
+    header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE},
+};
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use self::{
     contract::{Call, Contract},
@@ -38,7 +42,6 @@ pub(super) fn with_documents<C: Send + Sync + 'static>(routes: Routes<C>) -> Res
     let table: Vec<_> = routes.table.iter().chain(&listed).cloned().collect();
     let document = document(&Contract::read()?, &table);
     let document = Bytes::from(serde_json::to_vec(&document).map_err(Problem::internal)?);
-    let page = Bytes::from_static(PAGE.as_bytes());
     let serve = |body: &Bytes, media: &'static str| {
         let body = body.clone();
         get(async move || served(body, media))
@@ -47,7 +50,23 @@ pub(super) fn with_documents<C: Send + Sync + 'static>(routes: Routes<C>) -> Res
     Ok(routes
         .with(one, serve(&document, "application/json"))
         .with(other, serve(&document, "application/json"))
-        .with(browsed, serve(&page, "text/html; charset=utf-8")))
+        .with(browsed, get(browse)))
+}
+
+/// The page. A browser runs only the script and the styles that carry the number of this very answer.
+async fn browse() -> Response {
+    let nonce = Uuid::new_v4().simple().to_string();
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+         base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    let page = PAGE.replace("<script>", &format!("<script nonce=\"{nonce}\">"));
+    let page = page.replace("<style>", &format!("<style nonce=\"{nonce}\">"));
+    let mut response = served(page.into(), "text/html; charset=utf-8");
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
 }
 
 fn served(body: Bytes, media: &'static str) -> Response {
