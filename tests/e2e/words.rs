@@ -3,9 +3,10 @@
 use std::{
     fs,
     os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::Command,
 };
 
-use chaos_kitty_tests::{Finished, Sandbox};
+use chaos_kitty_tests::{Finished, Sandbox, built};
 
 use crate::cli::Stage;
 
@@ -28,8 +29,9 @@ async fn a_suite_of_any_editor_with_null_and_a_duration_in_words_is_built() {
     for (name, bytes) in [("marked", [b"\xef\xbb\xbf", json.as_bytes()].concat()), ("wide", wide)] {
         let path = stage.sandbox.path().join(name);
         fs::write(&path, bytes).unwrap();
-        let built = stage.kittyctl(&["experiment", "build", "-f", path.to_str().unwrap(), "--dry-run"]);
-        assert_eq!(built.code, 0, "{name}: {built}");
+        let done = stage.kittyctl(&["experiment", "build", "-f", path.to_str().unwrap(), "--dry-run"]);
+        // It was read whole, and is refused for its group alone.
+        assert!(done.code == 1 && done.stderr.contains("error: 13004: "), "{name}: {done}");
     }
     let path = stage.sandbox.path().join("latin");
     fs::write(&path, b"{\"name\": \"caf\xe9\"}").unwrap();
@@ -91,11 +93,16 @@ async fn a_socket_that_is_not_open_to_this_user_is_told_as_that() {
     let folder = stage.sandbox.path();
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     fs::set_permissions(folder.join("chaos_kitty.ipc"), fs::Permissions::from_mode(0o000)).unwrap();
+    // Where another user finds it.
+    let program = folder.join("kittyctl");
+    fs::hard_link(built("kittyctl"), &program)
+        .or_else(|_| fs::copy(built("kittyctl"), &program).map(drop))
+        .unwrap();
     // No mode keeps root out.
     let user = if rustix::process::geteuid().is_root() { 1000 } else { rustix::process::geteuid().as_raw() };
     for flags in [&["--server", &stage.server.address(), "status"][..], &["status"]] {
-        let mut command = stage.sandbox.command("kittyctl");
-        command.args(flags).uid(user);
+        let mut command = Command::new(&program);
+        command.args(flags).current_dir(folder).env_remove("KITTY_SERVER").uid(user);
         let done = stage.sandbox.finish(command);
         assert_eq!(done.code, 4, "{done}");
         assert!(done.stderr.contains("permission denied") && done.stderr.contains("mode 0000"), "{done}");
