@@ -2,6 +2,7 @@
 
 mod actions;
 mod attach;
+mod away;
 mod departure;
 mod extremes;
 mod halt;
