@@ -320,7 +320,7 @@ async fn an_agent_away_through_a_restart_is_waited_for() {
         stage.must(&["action", "get", &action, "-o", "json"]).json()["state"] == "FAILED"
     });
     let waits = || stage.must(&["experiment", "get", &id]).stdout;
-    wait_for("it waits and says so", || waits().contains("STARTED     its agent is away"));
+    wait_for("it waits and says so", || waits().contains("its agent is away"));
     assert!(!waits().contains("gone"), "{}", waits());
 
     stage.agent.process.signal(Signal::CONT);
