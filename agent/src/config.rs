@@ -155,6 +155,8 @@ pub(crate) enum Command {
     Check,
     /// Put back what an agent and its guard left that were killed together; no agent may run
     Revert(Revert),
+    /// Forget which server was obeyed, after a wrong one was believed; no agent may run
+    ForgetServer,
 }
 
 /// What is to be put back.

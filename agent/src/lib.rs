@@ -8,6 +8,7 @@ mod app;
 mod check;
 mod config;
 pub mod executor;
+mod forget;
 pub mod host;
 pub mod journal;
 mod pattern;
@@ -24,6 +25,7 @@ use std::{
 };
 
 use chaos_kitty::{Problem, text};
+use chaos_kitty_guard::abort_on_panic;
 use platform::kubernetes::restore;
 
 #[cfg(any(test, fuzzing))]
@@ -31,6 +33,7 @@ pub use uplink::fuzz::server_messages;
 
 /// Runs the program as its command line says.
 pub fn main() -> ExitCode {
+    abort_on_panic("kitty-agent");
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
         Some(first) if first == stress::SUBCOMMAND => return stress::main(arguments),
@@ -45,6 +48,9 @@ pub fn main() -> ExitCode {
         Some(config::Command::Check) => check::run(&config),
         Some(config::Command::Revert(wanted)) => {
             revert::run(&config, wanted).unwrap_or_else(|problem| report(&problem))
+        }
+        Some(config::Command::ForgetServer) => {
+            forget::run(&config).map_or_else(|problem| report(&problem), |()| ExitCode::SUCCESS)
         }
         None => {
             host::heap::share();

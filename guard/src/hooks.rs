@@ -2,7 +2,8 @@
 //! stops, and guarantees that are taken away. Without the feature `test-hooks`, and in every release whatever its
 //! features, all of it is nothing: with it a variable could end this program.
 
-/// The variable that names a point: `NAME[:N][=kill|stop]`, the N-th passing (1) and how to end (kill).
+/// The variable that names a point: `NAME[:N][=kill|stop|panic]`, the N-th passing (1) and how to end (kill). It panics
+/// at every passing from the N-th on.
 #[cfg(all(feature = "test-hooks", debug_assertions))]
 const CRASH_AT: &str = "KITTY_CRASH_AT";
 
@@ -14,16 +15,20 @@ const GUARD_CRASH_AT: &str = "KITTY_GUARD_CRASH_AT";
 #[cfg(all(feature = "test-hooks", debug_assertions))]
 const WITHOUT: &str = "KITTY_WITHOUT";
 
-/// Ends or stops this process here if [`CRASH_AT`] says so.
+/// Ends or stops this process, or panics, here if [`CRASH_AT`] says so.
 #[cfg(all(feature = "test-hooks", debug_assertions))]
 pub fn point(name: &str) {
     use std::sync::atomic::Ordering;
-    if let Some(plan) = plan().filter(|plan| plan.name == name)
-        && plan.passings.fetch_add(1, Ordering::Relaxed) + 1 == plan.at
-    {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), plan.signal);
-        // The signal may be another thread's to take; this one must not run on meanwhile.
-        std::thread::sleep(std::time::Duration::from_millis(2));
+    let Some(plan) = plan().filter(|plan| plan.name == name) else { return };
+    let passings = plan.passings.fetch_add(1, Ordering::Relaxed) + 1;
+    match plan.signal {
+        None => assert!(passings < plan.at, "told to panic at {name}"),
+        Some(signal) if passings == plan.at => {
+            let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+            // The signal may be another thread's to take; this one must not run on meanwhile.
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        Some(_) => {}
     }
 }
 
@@ -49,7 +54,8 @@ pub fn variables() -> impl Iterator<Item = (&'static str, String)> {
 struct Plan {
     name: String,
     at: u32,
-    signal: rustix::process::Signal,
+    /// `None`: it panics.
+    signal: Option<rustix::process::Signal>,
     passings: std::sync::atomic::AtomicU32,
 }
 
@@ -63,7 +69,11 @@ fn plan() -> Option<&'static Plan> {
         Some(Plan {
             name: name.to_owned(),
             at: at.parse().ok()?,
-            signal: if how == "stop" { Signal::STOP } else { Signal::KILL },
+            signal: match how {
+                "panic" => None,
+                "stop" => Some(Signal::STOP),
+                _ => Some(Signal::KILL),
+            },
             passings: 0.into(),
         })
     });

@@ -27,7 +27,9 @@ pub mod undo;
 mod cgroup;
 mod command;
 mod http;
+mod panic;
 mod system;
 
+pub use panic::abort_on_panic;
 pub use process::Process;
 pub use undo::{CgroupVersion, Undo};

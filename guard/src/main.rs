@@ -6,6 +6,7 @@ use std::{
 };
 
 fn main() -> ExitCode {
+    chaos_kitty_guard::abort_on_panic("kitty-guard");
     match chaos_kitty_guard::run::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
