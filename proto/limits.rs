@@ -61,3 +61,7 @@ pub const SCRIPT_BYTES: usize = 256 << 10;
 
 /// Scripts of a server at the most; a node keeps as many of those that it was given.
 pub const SCRIPTS: usize = 128;
+
+/// Epochs are milliseconds of a clock, or one more than the last: none is as large as this. Neither end believes one that
+/// is, since nothing would be newer.
+pub const SANE_EPOCH: u64 = 1 << 62;

@@ -16,7 +16,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Problem> {
         Code::InUse => problem.hint("stop the agent, and start it again afterwards"),
         _ => problem,
     })?;
-    let seen = state.forget_server().map_err(|error| {
+    let seen = state.seen()?;
+    state.forget_server(&seen).map_err(|error| {
         Problem::new(Code::Usage, format!("state folder {}: {error}", folder.display()))
             .hint("run it as the user that the agent runs as")
     })?;

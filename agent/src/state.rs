@@ -14,6 +14,7 @@ use std::{
 use chaos_kitty::{
     Code, Problem,
     hello::check_id,
+    limits,
     trust::{self, Trust},
 };
 use rustix::fs::{FlockOperation, flock};
@@ -132,7 +133,7 @@ impl State {
     pub(crate) fn seen(&self) -> Result<Seen, Problem> {
         let path = self.folder.join(SEEN);
         match fs::read(&path).map(|text| serde_json::from_slice(&text)) {
-            Ok(Ok(seen)) => Ok(seen),
+            Ok(Ok(seen)) => Ok(sane(seen)),
             Ok(Err(error)) => {
                 tracing::warn!(path = %path.display(), %error, "what was seen of the server is not readable");
                 Ok(Seen::default())
@@ -156,9 +157,29 @@ impl State {
         })
     }
 
+    /// Forgets which server was obeyed, for the one that comes next; a halt that it ordered holds on.
+    ///
+    /// # Errors
+    /// The folder can not be written; nothing is forgotten then.
+    pub(crate) fn forget_server(&self, seen: &Seen) -> io::Result<()> {
+        self.write_seen(&Seen { latched: seen.latched, ..Seen::default() })?;
+        // What the last agent's guard said is for the next agent.
+        let mut lock: &File = &self.lock;
+        lock.write_all(self.put_back.iter().map(|id| format!("{id}\n")).collect::<String>().as_bytes())
+    }
+
     fn write_seen(&self, seen: &Seen) -> io::Result<()> {
         trust::replace(&self.folder.join(SEEN), &serde_json::to_vec(seen)?)
     }
+}
+
+/// An epoch that nothing could be newer than was never that of a server.
+fn sane(seen: Seen) -> Seen {
+    if seen.epoch < limits::SANE_EPOCH {
+        return seen;
+    }
+    tracing::warn!(server = seen.server_id, epoch = seen.epoch, "an epoch that is none is forgotten");
+    Seen { latched: seen.latched, ..Seen::default() }
 }
 
 /// Takes the lock, and writes down who has it: one line, behind which our guard writes the ids of what it puts back
@@ -297,5 +318,24 @@ mod tests {
         assert_eq!(state.seen().unwrap(), seen);
         fs::write(folder.path().join(SEEN), "{").unwrap();
         assert_eq!(state.seen().unwrap(), Seen::default());
+    }
+
+    #[tokio::test]
+    async fn a_server_is_forgotten_but_neither_its_halt_nor_what_a_guard_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State::open(folder.path()).unwrap();
+        for epoch in [7, u64::MAX] {
+            state.write_seen(&Seen { latched: true, server_id: "s".into(), epoch }).unwrap();
+            assert_eq!(state.seen().unwrap().epoch, if epoch == 7 { 7 } else { 0 });
+        }
+        let mut guards = state.lock().try_clone().unwrap();
+        drop(state);
+        guards.write_all(b"a\nb\n").unwrap();
+        drop(guards);
+        let state = State::open(folder.path()).unwrap();
+        state.forget_server(&state.seen().unwrap()).unwrap();
+        assert_eq!(state.seen().unwrap(), Seen { latched: true, ..Seen::default() });
+        drop(state);
+        assert_eq!(State::open(folder.path()).unwrap().put_back(), ["a", "b"]);
     }
 }

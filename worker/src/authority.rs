@@ -25,8 +25,9 @@ impl Authority {
     /// A server accepts the Hello that was sent at `hello_sent`.
     ///
     /// # Errors
-    /// [`Code::StaleEpoch`]: it is an older run of a server that is known.
+    /// [`Code::StaleEpoch`]: it is an older run of a server that is known. [`Code::ProtocolViolation`]: its epoch is none.
     pub(crate) fn welcomed(&mut self, welcome: &Welcome, hello_sent: Duration) -> Result<(), Problem> {
+        sane(welcome.epoch)?;
         if welcome.server_id == self.server_id {
             self.seen(welcome.epoch)?;
         }
@@ -46,8 +47,9 @@ impl Authority {
     /// Takes in the epoch of an order.
     ///
     /// # Errors
-    /// [`Code::StaleEpoch`]: a newer one has been seen.
+    /// [`Code::StaleEpoch`]: a newer one has been seen. [`Code::ProtocolViolation`]: it is none.
     pub(crate) fn seen(&mut self, epoch: u64) -> Result<(), Problem> {
+        sane(epoch)?;
         if epoch < self.epoch {
             return Err(Problem::new(
                 Code::StaleEpoch,
@@ -93,6 +95,15 @@ impl Authority {
     pub(crate) fn lease_until(&self) -> Duration {
         self.lease.as_ref().map(Lease::until).unwrap_or_default()
     }
+}
+
+/// Whether there can be a newer epoch.
+fn sane(epoch: u64) -> Result<(), Problem> {
+    if epoch < limits::SANE_EPOCH {
+        return Ok(());
+    }
+    let what = format!("the server says that it is of epoch {epoch}, and no server comes that far");
+    Err(Problem::new(Code::ProtocolViolation, what).hint("see which program listens there"))
 }
 
 #[cfg(test)]
@@ -160,5 +171,13 @@ mod tests {
         let lease = Some(pbjson_types::Duration { seconds: i64::MAX, nanos: i32::MAX });
         authority.welcomed(&Welcome { lease, ..Default::default() }, at(1)).unwrap();
         assert_eq!(authority.lease_until(), at(601));
+    }
+
+    #[test]
+    fn an_epoch_that_nothing_could_be_newer_than_is_not_remembered() {
+        let mut authority = attached();
+        assert_eq!(code(authority.welcomed(&welcome("a", u64::MAX), at(101))), Some(Code::ProtocolViolation));
+        assert_eq!(code(authority.admits(&order(u64::MAX, 0), at(101))), Some(Code::ProtocolViolation));
+        assert_eq!(code(authority.admits(&order(7, 0), at(101))), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Which server and epoch is obeyed. Pure.
 
-use chaos_kitty::{Code, Problem};
+use chaos_kitty::{Code, Problem, limits};
 
 use crate::state::Seen;
 
@@ -9,8 +9,12 @@ impl Seen {
     /// was.
     ///
     /// # Errors
-    /// [`Code::StaleEpoch`].
+    /// [`Code::StaleEpoch`]; [`Code::ProtocolViolation`]: it is no epoch.
     pub(crate) fn welcome(&mut self, server_id: &str, epoch: u64) -> Result<(), Problem> {
+        if epoch >= limits::SANE_EPOCH {
+            let what = format!("the server says that it is of epoch {epoch}, and no server comes that far");
+            return Err(Problem::new(Code::ProtocolViolation, what).hint("see which program listens there"));
+        }
         if self.server_id == server_id {
             self.obey(epoch)?;
         }
@@ -29,8 +33,10 @@ impl Seen {
         }
         let message =
             format!("it is of epoch {epoch} of the server, and epoch {} was obeyed already", self.epoch);
-        Err(Problem::new(Code::StaleEpoch, message)
-            .hint("end the older kittyd; if its store was restored from a copy, start it again"))
+        Err(Problem::new(Code::StaleEpoch, message).hint(
+            "end the older kittyd; if its store was restored from a copy, start it again; if another program \
+                 took the server's name, stop this agent, run `kitty-agent forget-server` and start it",
+        ))
     }
 }
 
@@ -53,5 +59,16 @@ mod tests {
         let mut seen = Seen { server_id: "a".into(), epoch: 7, latched: true };
         seen.welcome("b", 1).unwrap();
         assert_eq!(seen, Seen { server_id: "b".into(), epoch: 1, latched: true });
+    }
+
+    #[test]
+    fn an_epoch_that_nothing_could_be_newer_than_is_not_remembered() {
+        let mut seen = Seen { server_id: "a".into(), epoch: 7, latched: false };
+        for epoch in [u64::MAX, limits::SANE_EPOCH] {
+            assert_eq!(seen.welcome("a", epoch).unwrap_err().code, Code::ProtocolViolation);
+            assert_eq!(seen.welcome("b", epoch).unwrap_err().code, Code::ProtocolViolation);
+        }
+        assert_eq!(seen.epoch, 7);
+        assert!(seen.obey(6).unwrap_err().hint.contains("kitty-agent forget-server"));
     }
 }

@@ -1,7 +1,7 @@
 //! How a node becomes attached: one id, one node; what it holds is compared with the book; it is welcomed.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::Ordering},
+    sync::{Arc, Mutex, Weak, atomic::Ordering},
     time::Duration,
 };
 
@@ -20,13 +20,13 @@ use super::{
     node::Node,
     session::refusal,
 };
-use crate::listen::WatchedPeer;
+use crate::{
+    listen::WatchedPeer,
+    task::{self, OnPanic, lock},
+};
 
 /// How long an attached node may take to answer a Ping before another of its id takes its place.
 const CONTEST: Duration = Duration::from_secs(2);
-
-/// Epochs beyond this are no milliseconds of any clock.
-const SANE_EPOCH: u64 = 1 << 62;
 
 /// A node that wants to be attached. Its Hello has been checked.
 pub(super) struct Newcomer {
@@ -105,7 +105,7 @@ impl Fleet {
         };
         let problem = match (outcome, settled.upgrade()) {
             (Ok(Attached::Now(node)), Some(settled)) => {
-                settled.lock().unwrap_or_else(PoisonError::into_inner).push(node);
+                lock(&settled).push(node);
                 return;
             }
             (Ok(Attached::Now(node)), None) => return self.detach(&node, Departure::ConnectionLost),
@@ -187,7 +187,7 @@ impl Fleet {
     /// Agents obey no epoch older than the newest they have seen: after the store was set back to an earlier
     /// state, this server's own would be refused.
     fn raise_epoch_above(self: &Arc<Self>, hello: &Hello) {
-        if hello.server_id != self.store.server_id() || hello.epoch >= SANE_EPOCH {
+        if hello.server_id != self.store.server_id() || hello.epoch >= limits::SANE_EPOCH - 1 {
             return;
         }
         if hello.epoch > self.epoch.fetch_max(hello.epoch.saturating_add(1), Ordering::AcqRel) {
@@ -197,7 +197,7 @@ impl Fleet {
                 node = hello.agent_id,
                 "the epoch is raised above one that a node has seen"
             );
-            tokio::spawn(async move {
+            task::spawn(OnPanic::End, async move {
                 if let Err(problem) = store.raise_epoch(epoch).await {
                     tracing::error!(%problem, "the raised epoch was not stored");
                 }
