@@ -19,21 +19,19 @@ use hyper_util::{
 };
 use tokio::{
     net::UnixStream,
-    sync::{Semaphore, watch},
-    time::{sleep, timeout},
+    sync::watch,
+    time::{Instant, sleep, timeout},
 };
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
     Relay,
     link::{self, Received},
+    places::Places,
 };
 
 /// The owner and the group may connect, nobody else.
 const MODE: u32 = 0o660;
-
-/// Connections at a time; more wait in the backlog.
-const CONNECTIONS: usize = 1024;
 
 /// Streams on one connection: a process may hold several workers.
 const STREAMS: u32 = 64;
@@ -41,6 +39,9 @@ const STREAMS: u32 = 64;
 /// A connection without a stream is closed after this: some time after a Hello that does not come was
 /// answered.
 const UNUSED: Duration = limits::HELLO_TIMEOUT.saturating_add(Duration::from_secs(5));
+
+/// That connections are turned away is told once in this time.
+const TOLD_AGAIN: Duration = Duration::from_secs(10);
 
 /// How long to wait when no connection can be accepted (out of descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -75,18 +76,32 @@ fn group_id(group: &str) -> io::Result<u32> {
 
 /// Accepts neighbours, for as long as it is polled.
 pub(crate) async fn serve(local: LocalSocket, relay: Arc<Relay>) -> Infallible {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut failing = false;
+    let places = Places::of_this_process();
+    let (mut failing, mut turned_away, mut told) = (false, 0_u64, None::<Instant>);
     loop {
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return std::future::pending().await };
         match local.listener.accept().await {
             Ok((stream, _)) => {
                 failing = false;
-                let relay = Arc::clone(&relay);
-                tokio::spawn(async move {
-                    connection(stream, relay).await;
-                    drop(slot);
-                });
+                match places.take(&stream) {
+                    Ok(place) => {
+                        let relay = Arc::clone(&relay);
+                        tokio::spawn(async move {
+                            connection(stream, relay).await;
+                            drop(place);
+                        });
+                    }
+                    Err(why) => {
+                        turned_away += 1;
+                        if told.is_none_or(|at| at.elapsed() > TOLD_AGAIN) {
+                            told = Some(Instant::now());
+                            tracing::warn!(
+                                why,
+                                turned_away,
+                                "connections to the local socket are closed at once"
+                            );
+                        }
+                    }
+                }
             }
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {

@@ -6,6 +6,7 @@
 
 mod link;
 mod local;
+mod places;
 mod table;
 #[cfg(test)]
 mod tests;
