@@ -9,6 +9,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{Settings, tls, tls::Certificates};
 
+/// Below this, a fleet or a few careless clients use up what there is.
+const FEW_DESCRIPTORS: usize = 1024;
 /// Only the server's own user may connect.
 const SOCKET_MODE: u32 = 0o600;
 
@@ -71,6 +73,19 @@ pub(super) fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
         tracing::warn!(%error, "the limit on open files stays as it is");
+    }
+}
+
+/// Says so where there are few descriptors: `each` connections are taken at each address.
+pub(super) fn name_low_limit(each: usize) {
+    let limit = descriptor_limit();
+    if limit < FEW_DESCRIPTORS {
+        tracing::warn!(
+            limit,
+            connections = each,
+            "the limit on open files is low, so each address takes few connections; raise it with LimitNOFILE= of the \
+             unit, or with `ulimit -Hn`"
+        );
     }
 }
 

@@ -1,13 +1,6 @@
 //! One connection: the handshake, then HTTP/1 or HTTP/2 as the peer begins.
 
-use std::{
-    future::pending,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use axum::Router;
 use chaos_kitty::limits;
@@ -21,20 +14,25 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     pin,
-    sync::OwnedSemaphorePermit,
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::{Losses, PeerInfo, tls};
+use super::{
+    Losses, PeerInfo, body,
+    seats::{Activity, Seat},
+    tls,
+};
 
 /// Requests under way on one connection at the most.
 const CONCURRENT_STREAMS: u32 = 100;
 
 /// How long a peer that was turned away may take to hear of it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long an idle peer may take to hear that its connection is closed.
+const FAREWELL: Duration = Duration::from_millis(100);
 
 pub(super) struct Connection {
     pub(super) router: Router,
@@ -44,7 +42,7 @@ pub(super) struct Connection {
     /// Finish now.
     pub(super) abort: CancellationToken,
     pub(super) losses: Arc<Losses>,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) seat: Seat,
 }
 
 impl Connection {
@@ -76,18 +74,25 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let requested = Arc::new(AtomicBool::new(false));
+        let activity = &self.seat.activity;
         let service = service_fn(|mut request: Request<Incoming>| {
-            requested.store(true, Ordering::Relaxed);
+            let open = activity.open();
             request.extensions_mut().insert(self.peer.clone());
-            self.router.clone().oneshot(request)
+            let answer = self.router.clone().oneshot(body::timed(request));
+            async move { answer.await.map(|answer| answer.map(|body| body::held(body, open))) }
         });
         let builder = http();
         let connection = builder.serve_connection(TokioIo::new(io), service);
         pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = silence(&requested) => return self.losses.silent.add(),
+            () = silence(activity) => return self.losses.silent.add(),
+            () = activity.over() => {
+                self.losses.idle.add();
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(FAREWELL, connection).await;
+                return;
+            }
             () = self.stop.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 tokio::select! {
@@ -112,9 +117,9 @@ async fn linger(mut stream: TcpStream) {
 }
 
 /// Comes back once the peer has had its time and made no request.
-async fn silence(requested: &AtomicBool) {
+async fn silence(activity: &Activity) {
     sleep(limits::HELLO_TIMEOUT).await;
-    if requested.load(Ordering::Relaxed) {
+    if activity.was_used() {
         pending::<()>().await;
     }
 }

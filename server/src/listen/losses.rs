@@ -8,6 +8,7 @@ pub struct Losses {
     pub(super) accept: Counter,
     pub(super) over_limit: Counter,
     pub(super) silent: Counter,
+    pub(super) idle: Counter,
     pub(super) handshake: Counter,
 }
 
@@ -31,6 +32,7 @@ impl Losses {
             ("connections_not_accepted", &self.accept),
             ("connections_over_limit", &self.over_limit),
             ("connections_silent", &self.silent),
+            ("connections_idle", &self.idle),
             ("tls_handshakes_failed", &self.handshake),
         ];
         counters

@@ -1,12 +1,14 @@
 //! What kittyd listens on: Unix sockets, TCP and TLS, each with gRPC and REST on the one port.
 //!
-//! A connection that makes no request is closed after a while, there are only so many of them, and running
-//! out of descriptors makes the listener wait, not end.
+//! A connection with nothing under way is closed after a while, or at once where another needs its place; a body comes
+//! in in time; and running out of descriptors makes the listener wait, not end.
 
 mod accept;
 mod bind;
+mod body;
 mod connection;
 mod losses;
+mod seats;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -27,6 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{accept::Acceptor, bind::Bound};
 pub use self::{losses::Losses, tls::Certificates};
+use crate::task::{self, OnPanic};
 
 /// Who is at the other end of a connection. The listener puts it into the extensions of each request.
 #[derive(Clone, Debug, Default)]
@@ -105,6 +108,7 @@ impl Listeners {
     pub async fn bind(settings: &Settings) -> Result<Self, Problem> {
         bind::raise_descriptor_limit();
         let (bound, certificates) = bind::all(settings).await?;
+        bind::name_low_limit(accept::connections_of(bound.len()));
         Ok(Self { bound, certificates, losses: Arc::default() })
     }
 
@@ -132,7 +136,8 @@ impl Listeners {
                 abort: abort.clone(),
                 losses: Arc::clone(&self.losses),
             };
-            tracker.spawn(acceptor.run(bound, accept::connections_of(listeners)));
+            let accepting = acceptor.run(bound, accept::connections_of(listeners));
+            task::spawn(OnPanic::Abort, tracker.track_future(accepting));
         }
         stop.cancelled().await;
         tracker.close();

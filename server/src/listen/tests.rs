@@ -1,6 +1,11 @@
 use std::{fs, path::Path};
 
-use axum::{Extension, routing::get};
+use axum::{
+    Extension,
+    body::Body,
+    routing::{get, post},
+};
+use bytes::Bytes;
 use chaos_kitty::{
     Code,
     client::{TlsFiles, dial},
@@ -290,4 +295,67 @@ async fn whoever_is_watched_takes_a_place_at_its_address_and_gives_it_back() {
     drop(watched);
     assert!(peer.watch().unwrap().is_some());
     assert!(PeerInfo::default().watch().unwrap().is_none());
+}
+
+type Sender = hyper::client::conn::http2::SendRequest<Body>;
+
+/// One end of an HTTP/2 connection in memory, on which a virtual clock does not run ahead, and its other end at work.
+async fn http2(losses: &Arc<Losses>) -> (Sender, JoinHandle<()>) {
+    let router = Router::new()
+        .route("/well", get(async || "well"))
+        .route("/never", get(std::future::pending::<()>))
+        .route("/count", post(async |body: Bytes| body.len().to_string()))
+        .route("/chaoskitty.v1.Chaos/Attach", post(async |body: Bytes| body.len().to_string()));
+    let connection = connection::Connection {
+        router,
+        peer: PeerInfo::default(),
+        stop: CancellationToken::new(),
+        abort: CancellationToken::new(),
+        losses: Arc::clone(losses),
+        seat: seats::Seats::new(1).take(&PeerInfo::default()).await.unwrap(),
+    };
+    let (ours, theirs) = tokio::io::duplex(1 << 16);
+    let served = tokio::spawn(connection.plain(theirs));
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let io = hyper_util::rt::TokioIo::new(ours);
+    let (sender, connection) = hyper::client::conn::http2::handshake(executor, io).await.unwrap();
+    tokio::spawn(async move { drop(connection.await) });
+    (sender, served)
+}
+
+fn request(method: &str, path: &str, body: Body) -> http::Request<Body> {
+    http::Request::builder().method(method).uri(format!("http://localhost{path}")).body(body).unwrap()
+}
+
+/// A first byte, and then nothing.
+fn trickle() -> Body {
+    use futures_util::StreamExt;
+    let first = futures_util::stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"x"))]);
+    Body::from_stream(first.chain(futures_util::stream::pending()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_http2_connections_are_closed_and_busy_ones_are_not() {
+    let losses = Arc::<Losses>::default();
+    let ((mut idle, closed), (mut busy, open)) = (http2(&losses).await, http2(&losses).await);
+    let answer = idle.send_request(request("GET", "/well", Body::empty())).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    drop(answer);
+    let never = tokio::spawn(busy.send_request(request("GET", "/never", Body::empty())));
+    timeout(Duration::from_secs(3600), closed).await.expect("it is closed").unwrap();
+    let lost: Vec<_> = losses.all().collect();
+    assert_eq!(lost, [("connections_idle".to_owned(), 1)]);
+    assert!(!open.is_finished() && !never.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_trickles_is_given_up_and_a_stream_that_is_endless_is_not() {
+    let (mut sender, _open) = http2(&Arc::default()).await;
+    let whole = sender.send_request(request("POST", "/count", Body::from("abc"))).await.unwrap();
+    assert_eq!(whole.status(), 200);
+    let given_up = sender.send_request(request("POST", "/count", trickle()));
+    let given_up = timeout(Duration::from_secs(3600), given_up).await.expect("it is given up").unwrap();
+    assert!(given_up.status().is_client_error(), "{given_up:?}");
+    let endless = sender.send_request(request("POST", "/chaoskitty.v1.Chaos/Attach", trickle()));
+    assert!(timeout(Duration::from_secs(3600), endless).await.is_err());
 }
