@@ -153,6 +153,13 @@ codes! {
     /// A socket, folder or file that another user has made, or could replace.
     Untrusted = 62026, PermissionDenied, 403;
 
+    /// A record that can not be read was set aside.
+    Unreadable = 62020, DataLoss, 500;
+    /// What a target is under can not be read: it is left alone until that is over for certain.
+    Unclear = 62021, Unavailable, 503;
+    /// A request did not come in whole in time.
+    RequestTooSlow = 62022, DeadlineExceeded, 408;
+
     /// A value is malformed or out of its range.
     InvalidArgument = 63001, InvalidArgument, 400;
     /// The target's platform can not do this.

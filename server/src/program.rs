@@ -24,6 +24,7 @@ use crate::{
     config::{Command, Config},
     listen::{Certificates, Listeners},
     store::{self, Store},
+    task::{self, OnPanic},
 };
 
 /// How long the end may take, together with [`CONNECTIONS_PATIENCE`] well below what service managers grant.
@@ -55,14 +56,23 @@ pub fn main() -> ExitCode {
 }
 
 fn check(config: &Config) -> Result<(), Problem> {
-    store::check(&config.store)?;
-    let _ = writeln!(io::stdout(), "{}: the store is sound", config.store.display());
+    let aside = store::check(&config.store)?;
+    let mut out = io::stdout();
+    let _ = writeln!(out, "{}: the store is sound", config.store.display());
+    if !aside.is_empty() {
+        let _ = writeln!(out, "{} of its records can not be used:", aside.len());
+    }
+    for line in aside {
+        // What a record says of itself is not for a terminal as it is.
+        let _ = writeln!(out, "  {}", line.escape_debug());
+    }
     Ok(())
 }
 
 /// Binds everything, serves until a signal, and drains.
 async fn serve(config: Config) -> Result<(), Problem> {
     let telemetry = telemetry::init("kittyd", &config.telemetry)?;
+    task::report_panics();
     let mut endings = Endings::of_a_service().map_err(Problem::internal)?;
     let notify = Notify::from_environment();
     let listeners = Listeners::bind(&config.listen()).await?;
@@ -76,7 +86,7 @@ async fn serve(config: Config) -> Result<(), Problem> {
     let router = api::router(app.service(), config.allowed_hosts(), &health, telemetry.verbosity()).await?;
 
     let stop = CancellationToken::new();
-    let serving = tokio::spawn(listeners.serve(router, stop.clone(), CONNECTIONS_PATIENCE));
+    let serving = task::spawn(OnPanic::Abort, listeners.serve(router, stop.clone(), CONNECTIONS_PATIENCE));
     tracing::info!(addresses, store = %config.store.display(), "kittyd serves");
     notify.tell("READY=1");
     loop {

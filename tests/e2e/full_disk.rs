@@ -1,12 +1,18 @@
 //! The store's disk is full: reported, nothing else disturbed, and over once there is room.
 
-use std::{fs, io::Write, process::Command};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use chaos_kitty::{Problem, v1};
 use chaos_kitty_tests::{
     Sandbox, eventually,
     process::{Process, state},
 };
+use rustix::process::Signal;
 use tokio::net::UnixStream;
 
 /// kittyd in a mount namespace of its own, with its store on a small file system; gone when it ends.
@@ -112,4 +118,97 @@ async fn a_halt_reverts_everything_although_the_disk_is_full() {
     assert_eq!((summary.reverted, summary.left), (1, 0), "{summary:?}");
     assert_ne!(state(victim.pid()), Some('T'));
     assert!(client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner().halted);
+}
+
+/// A small file system of its own, for as long as it lives, and kittyd on it.
+struct SmallDisk {
+    sandbox: Sandbox,
+    holder: Process,
+}
+
+impl SmallDisk {
+    async fn new() -> Self {
+        let sandbox = Sandbox::new();
+        fs::create_dir(sandbox.path().join("disk")).unwrap();
+        let mut command = Command::new("unshare");
+        let script = "mount -t tmpfs -o size=600k none disk && touch disk/mounted && exec sleep 600";
+        command.current_dir(sandbox.path()).args(["--map-root-user", "--mount", "sh", "-c", script]);
+        let holder = Process::start("holder", command, sandbox.path());
+        let disk = Self { sandbox, holder };
+        eventually("the disk is there", async || disk.path("mounted").exists().then_some(())).await;
+        disk
+    }
+
+    /// A file on it, as seen from outside.
+    fn path(&self, name: &str) -> PathBuf {
+        let root = format!("/proc/{}/root{}/disk", self.holder.pid(), self.sandbox.path().display());
+        Path::new(&root).join(name)
+    }
+
+    fn kittyd(&self) -> Process {
+        let mut command = Command::new("nsenter");
+        let target = self.holder.pid().to_string();
+        let flags = ["--user", "--preserve-credentials", "--mount", "--target", &target, "sh", "-c"];
+        let script = "cd \"$1\" && exec \"$0\" --listen unix:chaos_kitty.ipc --store disk/kitty.db";
+        command
+            .args(flags)
+            .arg(script)
+            .arg(self.sandbox.command("kittyd").get_program())
+            .arg(self.sandbox.path());
+        Process::start("kittyd", command, self.sandbox.path())
+    }
+
+    async fn client(&self) -> chaos_kitty::client::Client {
+        let endpoint = chaos_kitty::endpoint::Endpoint::Unix(self.sandbox.path().join("chaos_kitty.ipc"));
+        eventually("kittyd answers", async || {
+            let mut client = chaos_kitty::client::dial(&endpoint, &Default::default()).await.ok()?;
+            client.get_status(v1::GetStatusRequest {}).await.ok().map(|_| client)
+        })
+        .await
+    }
+
+    fn fill(&self) {
+        let mut file = fs::File::options().create(true).append(true).open(self.path("filler")).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_a_server_starts_for_halt_and_stop() {
+    for ending in [Signal::KILL, Signal::TERM] {
+        let disk = SmallDisk::new().await;
+        let mut server = disk.kittyd();
+        let mut client = disk.client().await;
+        client.put_operation(put(0)).await.unwrap();
+        let status = async |client: &mut chaos_kitty::client::Client| {
+            client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner()
+        };
+        let before = status(&mut client).await.epoch;
+        disk.fill();
+        server.signal(ending);
+        server.ended().await;
+        // What the end of it gave back is gone, too.
+        disk.fill();
+
+        let mut server = disk.kittyd();
+        let mut client = disk.client().await;
+        let now = status(&mut client).await;
+        assert!(now.epoch > before && !now.store_problem.is_empty(), "{ending:?}: {now:?}");
+        let refused = Problem::from(client.put_operation(put(1)).await.unwrap_err());
+        assert_eq!(refused.code.number(), 62013, "{ending:?}: {refused}");
+        let mut halt = client.halt(v1::HaltRequest::default()).await.unwrap().into_inner();
+        while halt.message().await.unwrap().is_some() {}
+        assert!(status(&mut client).await.halted);
+
+        fs::remove_file(disk.path("filler")).unwrap();
+        eventually("the store takes writes again", async || {
+            client.put_operation(put(2)).await.ok().map(drop)
+        })
+        .await;
+        assert_eq!(status(&mut client).await.store_problem, "");
+        server.signal(Signal::TERM);
+        server.ended().await;
+        let _server = disk.kittyd();
+        assert!(status(&mut disk.client().await).await.epoch > now.epoch, "what was owed was written");
+    }
 }

@@ -29,6 +29,8 @@ mod legacy;
 mod listeners;
 mod manual;
 mod operation;
+mod panic;
+mod places;
 mod policy;
 mod process;
 mod python;

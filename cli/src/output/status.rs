@@ -79,6 +79,10 @@ fn render(status: &Status, now: SystemTime) -> String {
     if !status.store_problem.is_empty() {
         fields.push(field("store", Cell::new(&status.store_problem, Tone::Bad)));
     }
+    fields.extend(status.set_aside.iter().map(|record| {
+        let told = format!("{} {}: {}; see `kittyd check`", record.kind, record.key, record.reason);
+        field("set aside", Cell::new(told, Tone::Bad))
+    }));
     let mut active = status.active.clone();
     active.sort_by_key(|action| urgency(action.state()));
     fields.push(field("faults", faults(&active)));

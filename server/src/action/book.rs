@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
 };
 
 use chaos_kitty::v1::{ActionStatus, action_state::Name as State, event};
@@ -14,6 +14,7 @@ use crate::{
     fleet::{Sent, is_over},
     safety::Permit,
     store::Store,
+    task::lock,
 };
 
 /// Actions that are over, kept in memory.
@@ -182,7 +183,7 @@ impl Book {
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.pages)
     }
 }
 

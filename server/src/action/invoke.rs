@@ -12,7 +12,10 @@ use chaos_kitty::{
 use futures_util::StreamExt;
 
 use super::Actions;
-use crate::fleet::Node;
+use crate::{
+    fleet::Node,
+    task::{self, OnPanic},
+};
 
 /// Calls of one node that may go on at a time.
 const CALLS: usize = 64;
@@ -28,7 +31,7 @@ impl Actions {
             fleet.invoked(&node, Invoked { call, kind: Some(Kind::Problem(problem.into())) });
             return;
         };
-        tokio::spawn(async move {
+        task::spawn(OnPanic::End, async move {
             let _turn = turn;
             let Some(actions) = this.upgrade() else { return };
             let mut request = request.unwrap_or_default();

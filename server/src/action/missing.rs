@@ -2,9 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
 };
 
+use crate::task::lock;
 use chaos_kitty::v1::{ActionStatus, Target, action_result::Kind};
 
 /// Targets remembered at the most; then all are forgotten, and found out anew.
@@ -44,7 +45,7 @@ impl Missing {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, (String, BTreeSet<String>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

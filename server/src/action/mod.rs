@@ -41,7 +41,8 @@ use crate::{
     event::Bus,
     fleet::{Fleet, is_over},
     safety::Gate,
-    store::Store,
+    store::{Kind, Store, Unfinished},
+    task,
 };
 use book::{Book, Entry};
 use missing::Missing;
@@ -104,20 +105,31 @@ impl Actions {
     /// The store can not be read.
     pub async fn restore(&self) -> Result<(), Problem> {
         let lease = self.fleet.settings().lease;
-        let unfinished = self.store.unfinished_actions().await?;
+        let Unfinished { actions: unfinished, unreadable } = self.store.unfinished_actions().await?;
         let recorded = self.store.newest_actions(REMEMBERED).await?;
+        self.bar(unreadable, lease).await?;
         if !recorded.is_empty() {
             self.gate.settle_for(lease);
         }
         for status in recorded.into_iter().rev() {
-            self.gate.remember(&status);
+            if let Err(panic) = task::guarded(|| self.gate.remember(&status)) {
+                self.store.set_aside(Kind::Action, &status.id, &panic);
+                continue;
+            }
             if status.assumed && is_over(status.state()) {
                 self.book.keep(status);
             }
         }
         let settled_by = Instant::now() + lease;
         for mut status in unfinished {
-            let permit = self.gate.adopt(&status);
+            let permit = match task::guarded(|| self.gate.adopt(&status)) {
+                Ok(permit) => permit,
+                Err(panic) => {
+                    self.store.set_aside(Kind::Action, &status.id, &panic);
+                    self.gate.bar(status.target_id, lease + self.longest);
+                    continue;
+                }
+            };
             let stuck = status.state() == State::Stuck;
             if !stuck {
                 status.state = State::Unknown.into();
@@ -129,6 +141,18 @@ impl Actions {
             self.book.open(entry);
             if !stuck {
                 self.settle_later(id, settled_by);
+            }
+        }
+        Ok(())
+    }
+
+    /// What can not be read may be in force until its agent's lease and the longest fault are over.
+    async fn bar(&self, unreadable: Vec<String>, lease: Duration) -> Result<(), Problem> {
+        let now = unreadable.into_iter().map(|target_id| (target_id, Duration::ZERO));
+        for (target_id, age) in self.store.recall_set_aside().await?.into_iter().chain(now) {
+            let left = (lease + self.longest).saturating_sub(age);
+            if !left.is_zero() {
+                self.gate.bar(target_id, left);
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use super::{
     settle,
 };
 use crate::fleet::{Ledger, Left, Node, Standing, is_over};
+use crate::task::{self, OnPanic};
 
 impl Ledger for Actions {
     fn attached(&self, node: &Arc<Node>, mut held: Vec<ActionReport>) -> Standing {
@@ -62,7 +63,7 @@ impl Ledger for Actions {
         }
         // The node may forget that something is over only when it is known here for good.
         let (store, fleet, node) = (self.store.clone(), self.fleet.clone(), node.clone());
-        tokio::spawn(async move {
+        task::spawn(OnPanic::End, async move {
             let written = join_all(over.iter().map(|status| store.put_action(status))).await;
             match written.into_iter().collect::<Result<Vec<()>, _>>() {
                 Ok(_) => fleet.taken(&node, last),

@@ -9,6 +9,7 @@ use chaos_kitty::{
 use tokio::time::Instant;
 
 use super::{Actions, news::assume};
+use crate::task::{self, OnPanic};
 
 impl Actions {
     /// Nothing is known of the action; at `settled_by` it is over in any case. Only if it is still as `when`
@@ -36,7 +37,7 @@ impl Actions {
 
     pub(super) fn settle_later(&self, id: String, settled_by: Instant) {
         let this = self.this.clone();
-        tokio::spawn(async move {
+        task::spawn(OnPanic::Abort, async move {
             tokio::time::sleep_until(settled_by).await;
             if let Some(actions) = this.upgrade() {
                 actions.settle(&id, settled_by);

@@ -24,6 +24,7 @@ use tokio::{
 
 use super::Actions;
 use crate::fleet::{Unreached, is_over};
+use crate::task::{self, OnPanic};
 
 /// How long a revert may take to be verified before the caller is told that it was not.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -107,7 +108,7 @@ impl Actions {
             .filter_map(|status| self.book.look(&status.id, |entry| entry.status.subscribe()))
             .collect();
         let fleet = self.fleet.clone();
-        tokio::spawn(async move {
+        task::spawn(OnPanic::Abort, async move {
             // Nobody need wait for the faults of a node that did not hear: its lease ends them.
             let (given_up, unreached) = watch::channel(Vec::new());
             let asking = async {

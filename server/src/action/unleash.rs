@@ -30,6 +30,7 @@ use super::{
     validate::{self, Whom},
 };
 use crate::fleet::{is_over, process};
+use crate::task::{self, OnPanic};
 
 /// Who asked, where nobody says.
 const SOURCE: &str = "operator";
@@ -212,8 +213,9 @@ impl Actions {
         let (this, mut news) = (self.this.clone(), followed.clone());
         let id = news.borrow().id.clone();
         let patience = self.fleet.settings().start_timeout;
-        tokio::spawn(async move {
-            if let Err(problem) = dispatch.await {
+        task::spawn(OnPanic::Abort, async move {
+            // Whether an order left whose dispatch panicked is not known.
+            if let Ok(Err(problem)) = task::caught(dispatch).await {
                 if let Some(actions) = this.upgrade() {
                     actions.not_ordered(&id, problem);
                 }

@@ -7,7 +7,12 @@ pub mod rest;
 
 use std::sync::Arc;
 
-use axum::{Router, extract::Request, middleware, response::Response};
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{self, Next},
+    response::Response,
+};
 use chaos_kitty::{
     Code, FILE_DESCRIPTOR_SET, Problem, limits,
     telemetry::Verbosity,
@@ -18,6 +23,7 @@ use tonic::{Status, service::Routes};
 use tonic_health::server::HealthReporter;
 
 use self::guard::AllowedHosts;
+use crate::task;
 
 /// Everything that a listener serves: the service and its REST binding, reflection and health.
 ///
@@ -49,7 +55,19 @@ pub async fn router<C: Chaos>(
         .fallback(no_such_path)
         .method_not_allowed_fallback(no_such_method)
         .layer(middleware::from_fn_with_state(allowed, guard::check))
-        .layer(middleware::from_fn(headers::add)))
+        .layer(middleware::from_fn(headers::add))
+        .layer(middleware::from_fn(survive)))
+}
+
+/// A call that panics is answered, and disturbs no other.
+async fn survive(request: Request, next: Next) -> Response {
+    let is_grpc = is_grpc(&request);
+    match task::caught(next.run(request)).await {
+        Ok(answer) => answer,
+        // What it says may be a caller's text; the log has it.
+        Err(_) if is_grpc => Status::from(Problem::internal("the call panicked")).into_http(),
+        Err(_) => rest::refusal(Problem::internal("the call panicked")),
+    }
 }
 
 async fn no_such_path(request: Request) -> Response {

@@ -29,7 +29,7 @@ use crate::{
     operation::Operations,
     safety::{Admin, Gate, Limits},
     schedule::{self, Scheduler},
-    store::Store,
+    store::{Kind, Store},
 };
 use for_experiments::ForExperiments;
 use for_operations::ForOperations;
@@ -92,7 +92,7 @@ impl App {
     /// It takes nodes and calls as soon as its service is served.
     ///
     /// # Errors
-    /// The store, the halt's latch or a script can not be read, or a webhook can not be used.
+    /// The store or a script can not be read, or a webhook can not be used. A record that can not be read is set aside.
     pub async fn start(settings: Settings, store: Store) -> Result<Self, Problem> {
         let started_at = SystemTime::now();
         let scripts = Arc::new(Scripts::load(settings.scripts_dir.as_deref())?);
@@ -106,6 +106,9 @@ impl App {
         };
         let (fleet, dispatcher) = Fleet::new(times, store.clone(), bus.clone(), epoch, scripts.contents());
         let gate = Gate::new(fleet.clone(), dispatcher, settings.limits, settings.latch.clone())?;
+        if let Some((path, reason)) = gate.unreadable_latch() {
+            store.set_aside(Kind::Latch, &path, &reason);
+        }
         let longest = settings.longest_fault;
         let actions = Actions::new(fleet.clone(), gate.clone(), store.clone(), bus.clone(), longest, scripts);
         actions.restore().await?;
@@ -173,6 +176,7 @@ impl App {
     pub async fn drain(&self) {
         self.service.gate.stop();
         self.service.operations.shutdown();
+        self.service.store.end_attempt();
         if self.settings.halt_on_exit {
             self.revert_everything().await;
         }

@@ -6,10 +6,11 @@ pub mod notify;
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
 };
 
+use crate::task::lock;
 use chaos_kitty::{
     Code, Problem, Timestamp,
     v1::{Event, event::Kind},
@@ -60,7 +61,7 @@ impl Bus {
 
     /// The same, where the event is worth making only if somebody watches.
     pub fn publish_with(&self, make: impl FnOnce() -> (Kind, String)) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         *last += 1;
         if self.sender.receiver_count() == 0 {
             return;

@@ -24,6 +24,7 @@ use super::{
     suite::{self, Wanted},
     watchman,
 };
+use crate::task::{self, OnPanic};
 
 /// Suites that were built between two prunings of the history.
 const PRUNE_EVERY: i64 = 64;
@@ -252,7 +253,14 @@ impl Experiments {
             self.state().suites.insert(key, Suite { left, abort: None, watched });
         }
         if watched {
-            tokio::spawn(watchman::watch(self.this.clone(), key, record));
+            let this = self.this.clone();
+            task::spawn(OnPanic::Abort, async move {
+                if task::caught(watchman::watch(this.clone(), key, record)).await.is_err()
+                    && let Some(experiments) = this.upgrade()
+                {
+                    experiments.unwatched(key);
+                }
+            });
         } else if left == 0 {
             self.judge_soon(key);
         }

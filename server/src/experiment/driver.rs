@@ -20,7 +20,13 @@ use super::{
     life::{self, Next, Presence},
     port::news,
 };
-use crate::hooks;
+use crate::{
+    hooks,
+    task::{self, OnPanic},
+};
+
+/// After this time, the first look at what was taken up at the start has had its effect.
+const DRIVEN: Duration = Duration::from_secs(2);
 
 /// What makes the driver look.
 enum Cause {
@@ -37,6 +43,7 @@ pub(super) async fn drive(
 ) {
     let Some(tick) = this.upgrade().map(|experiments| experiments.settings.tick) else { return };
     let mut ticks = interval(tick);
+    let mut taken_up = false;
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let Some(due) = this.upgrade().map(|experiments| experiments.due()) else { return };
@@ -48,7 +55,16 @@ pub(super) async fn drive(
         };
         let Some(experiments) = this.upgrade() else { return };
         let ids = match cause {
-            Cause::Tick => experiments.begin_tick(),
+            Cause::Tick => {
+                if !std::mem::replace(&mut taken_up, true) {
+                    let store = experiments.store.clone();
+                    task::spawn(OnPanic::End, async move {
+                        sleep(DRIVEN).await;
+                        store.end_attempt();
+                    });
+                }
+                experiments.begin_tick()
+            }
             Cause::Wake => BTreeSet::new(),
             Cause::News(None) => {
                 // News were missed.
@@ -82,7 +98,12 @@ impl Experiments {
         for id in ids {
             if let Some(next) = self.decide(&id, now, &admin, &mut companies) {
                 let Some(this) = self.this.upgrade() else { return };
-                tokio::spawn(async move { this.carry_out(id, next).await });
+                task::spawn(OnPanic::Abort, async move {
+                    if let Err(panic) = task::caught(this.clone().carry_out(&id, next)).await {
+                        this.panicked(&id, &panic);
+                    }
+                    this.wake(&id);
+                });
             }
         }
     }
@@ -120,7 +141,15 @@ impl Experiments {
         };
         let entry = state.active.get_mut(id)?;
         let seen = entry.seen(now, admin, group_is_back, suite_abort);
-        let next = life::next(&entry.experiment(), &entry.method, &seen);
+        // Not while the panic unwinds through the lock: one experiment's defect is not the end of all.
+        let next = match task::guarded(|| life::next(&entry.experiment(), &entry.method, &seen)) {
+            Ok(next) => next,
+            Err(panic) => {
+                drop(state);
+                self.panicked(id, &panic);
+                return None;
+            }
+        };
         if let Next::Wait(due) = next {
             entry.due = due;
             return None;
@@ -130,11 +159,11 @@ impl Experiments {
     }
 
     /// Writes what comes next, has the effect that it announces, and has the experiment looked at again.
-    async fn carry_out(self: Arc<Self>, id: String, next: Next) {
+    async fn carry_out(self: Arc<Self>, id: &str, next: Next) {
         let now = self.now();
         match next {
             Next::Wait(_) => {}
-            Next::Act(effect) => self.act(&id, effect).await,
+            Next::Act(effect) => self.act(id, effect).await,
             Next::Become(state, reason) => {
                 let becomes = |experiment: &mut Experiment| {
                     if state == State::Starting {
@@ -142,10 +171,10 @@ impl Experiments {
                     }
                     life::enter(experiment, state, &reason, now);
                 };
-                self.change(&id, becomes).await;
+                self.change(id, becomes).await;
             }
             Next::Note(note) => {
-                self.change(&id, |experiment| life::note(experiment, note, now)).await;
+                self.change(id, |experiment| life::note(experiment, note, now)).await;
             }
             Next::Fail(problem) => {
                 let fails = |experiment: &mut Experiment| {
@@ -153,31 +182,29 @@ impl Experiments {
                     experiment.problem = Some(problem.into());
                     life::enter(experiment, State::Failed, &reason, now);
                 };
-                self.change(&id, fails).await;
+                self.change(id, fails).await;
             }
             Next::Doom(problem) => {
-                self.change(&id, |experiment| experiment.problem = Some(problem.into())).await;
+                self.change(id, |experiment| experiment.problem = Some(problem.into())).await;
             }
             Next::Heal(remedies) => {
-                if self.change(&id, |experiment| life::attempt(experiment, &remedies, now)).await {
+                if self.change(id, |experiment| life::attempt(experiment, &remedies, now)).await {
                     hooks::point("experiment-before-heal");
-                    self.heal(&id, remedies).await;
+                    self.heal(id, remedies).await;
                     hooks::point("experiment-healed");
                 }
             }
         }
-        self.wake(&id);
     }
 
     /// Changes an experiment in the store, then here, and tells. False: it could not be written, and is as it was.
     pub(super) async fn change(&self, id: &str, change: impl FnOnce(&mut Experiment)) -> bool {
-        let changed = self.state().active.get(id).map(|entry| {
-            let mut experiment = entry.experiment().clone();
-            change(&mut experiment);
+        let present = self.state().active.get(id).map(|entry| entry.experiment().clone());
+        let Some(mut experiment) = present else { return false };
+        change(&mut experiment);
+        if let Some(entry) = self.state().active.get(id) {
             entry.note_end(&mut experiment);
-            experiment
-        });
-        let Some(experiment) = changed else { return false };
+        }
         hooks::point("experiment-before-write");
         if let Err(problem) = self.store.put_experiment(&experiment).await {
             tracing::error!(experiment = id, %problem, "the experiment stays as it is until it can be written");
@@ -224,6 +251,30 @@ impl Experiments {
             teller.send_replace(experiment);
         }
         self.port.emit(kind, message);
+    }
+
+    /// A defect showed on this experiment: it is tried again at the next tick, and given up at the second time.
+    fn panicked(&self, id: &str, panic: &str) {
+        tracing::error!(experiment = id, panic, "driving the experiment panicked");
+        let again = {
+            let mut state = self.state();
+            let Some(entry) = state.active.get_mut(id) else { return };
+            entry.tried = true;
+            std::mem::replace(&mut entry.panicked, true)
+        };
+        if again {
+            self.let_go(id, panic);
+        }
+    }
+
+    /// It can not be driven: its fault is ended, and it is set aside.
+    fn let_go(&self, id: &str, panic: &str) {
+        let action = self.state().active.get(id).map(|entry| entry.experiment().action_id.clone());
+        if let Some(action) = action.filter(|action| !action.is_empty()) {
+            let revert = self.port.revert(action);
+            task::spawn(OnPanic::End, async move { drop(revert.await) });
+        }
+        self.give_up(id, panic);
     }
 
     /// What was under way is through.

@@ -36,6 +36,8 @@ pub(super) struct Entry {
     pub(super) busy: bool,
     /// Something was tried since the last tick, and is not tried again before the next one.
     pub(super) tried: bool,
+    /// Driving it panicked, once.
+    pub(super) panicked: bool,
     /// When it is looked at, news or none.
     pub(super) due: Option<SystemTime>,
     /// Why it is to end: somebody stopped it.
@@ -68,6 +70,7 @@ impl Entry {
             cut: None,
             busy: false,
             tried: true,
+            panicked: false,
             due: None,
             abort: None,
             refused: None,

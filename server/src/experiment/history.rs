@@ -18,12 +18,16 @@ use futures_util::{
 };
 use tokio::time::timeout;
 
+use crate::{store::Kind, task};
+
 use super::{Experiments, at, build::company, entry, life, method::Method, micros, port::Wish};
 
 /// Lines on a page where the request does not say.
 const PAGE: u32 = 100;
 /// Lines on a page at the most, so that an answer stays below gRPC's limit.
 const PAGE_MAX: u32 = 1000;
+/// Starts of the server that may take an experiment up and end before it was driven for a while.
+const ATTEMPTS: u32 = 2;
 /// How long one waits for an experiment to leave the state in which its fault is on its way.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -33,16 +37,31 @@ impl Experiments {
     /// # Errors
     /// The store can not be read.
     pub(super) async fn restore(&self) -> Result<(), Problem> {
+        if let Err(problem) = self.store.begin_attempt().await {
+            tracing::error!(%problem, "it is not counted that the experiments are taken up");
+        }
         let unfinished = self.store.unfinished_experiments().await?;
         let mut records: HashMap<i64, (SuiteRecord, usize)> = HashMap::new();
-        for experiment in unfinished {
+        for (experiment, attempts) in unfinished {
             let key = experiment.suite.map_or(0, micros);
+            let id = experiment.id.clone();
+            if attempts > ATTEMPTS {
+                let reason = format!("{ATTEMPTS} starts of the server took it up and ended at once");
+                self.give_up(&id, &reason);
+                continue;
+            }
             let (record, left) = match records.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(new) => new.insert((self.store.suite_record(at(key)).await?, 0)),
+                Entry::Vacant(new) => new.insert((self.recorded(key).await?, 0)),
             };
+            match task::caught(self.take_up(experiment, record)).await {
+                Ok(taken) => taken?,
+                Err(panic) => {
+                    self.give_up(&id, &panic);
+                    continue;
+                }
+            }
             *left += 1;
-            self.take_up(experiment, record).await?;
         }
         let newest = self.store.suites(None, 1).await?.pop().and_then(|entry| entry.at);
         let ended = match newest {
@@ -61,13 +80,49 @@ impl Experiments {
         {
             let key = entry.at.map_or(0, micros);
             if let Entry::Vacant(unjudged) = records.entry(key) {
-                unjudged.insert((self.store.suite_record(at(key)).await?, 0));
+                unjudged.insert((self.recorded(key).await?, 0));
             }
         }
         for (key, (record, left)) in records {
             self.take_in_suite(key, left, record);
         }
         Ok(())
+    }
+
+    /// What was recorded of a suite; nothing where that can not be read.
+    async fn recorded(&self, key: i64) -> Result<SuiteRecord, Problem> {
+        match self.store.suite_record(at(key)).await {
+            Err(problem) if matches!(problem.code, Code::Unreadable | Code::NoSuchSuite) => {
+                Ok(SuiteRecord { at: Some(at(key)), ..SuiteRecord::default() })
+            }
+            record => record,
+        }
+    }
+
+    /// Goes on without an experiment. What it did ends at its own deadline.
+    pub(super) fn give_up(&self, id: &str, reason: &str) {
+        self.store.set_aside(Kind::Experiment, id, reason);
+        let entry = self.state().active.remove(id);
+        if let Some(entry) = entry {
+            self.leave_suite(entry.suite());
+        }
+    }
+
+    /// One of its experiments is over.
+    fn leave_suite(&self, suite: i64) {
+        let mut state = self.state();
+        let Some(of_it) = state.suites.get_mut(&suite) else { return };
+        of_it.left = of_it.left.saturating_sub(1);
+        if of_it.left > 0 {
+            return;
+        }
+        // Its watchman sees that, and looks at its probes for the last time.
+        let watched = of_it.watched;
+        state.suites.remove(&suite);
+        drop(state);
+        if !watched {
+            self.judge_soon(suite);
+        }
     }
 
     async fn take_up(&self, experiment: Experiment, record: &SuiteRecord) -> Result<(), Problem> {
@@ -91,20 +146,8 @@ impl Experiments {
 
     /// An experiment of this suite is over.
     pub(super) fn ended(&self, suite: i64, experiment: &Experiment) {
-        let mut state = self.state();
-        state.last_ended = experiment.ended_at.and_then(Timestamp::system_time);
-        let Some(of_it) = state.suites.get_mut(&suite) else { return };
-        of_it.left = of_it.left.saturating_sub(1);
-        if of_it.left > 0 {
-            return;
-        }
-        // Its watchman sees that, and looks at its probes for the last time.
-        let watched = of_it.watched;
-        state.suites.remove(&suite);
-        drop(state);
-        if !watched {
-            self.judge_soon(suite);
-        }
+        self.state().last_ended = experiment.ended_at.and_then(Timestamp::system_time);
+        self.leave_suite(suite);
     }
 
     /// Those that are not over, oldest first, or all, newest first.

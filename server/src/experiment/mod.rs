@@ -37,7 +37,7 @@ mod watchman;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, Weak},
     time::SystemTime,
 };
 
@@ -47,7 +47,10 @@ use chaos_kitty::{
 };
 use tokio::{sync::Notify, task::AbortHandle};
 
-use crate::store::Store;
+use crate::{
+    store::Store,
+    task::{self, OnPanic, lock},
+};
 use entry::Entry;
 
 pub use build::Automatic;
@@ -127,7 +130,7 @@ impl Experiments {
         experiments.restore().await?;
         let events = experiments.port.events();
         let driving = driver::drive(Arc::downgrade(&experiments), experiments.wake.clone(), events);
-        let _ = experiments.driver.set(tokio::spawn(driving).abort_handle());
+        let _ = experiments.driver.set(task::spawn(OnPanic::Abort, driving).abort_handle());
         Ok(experiments)
     }
 
@@ -168,7 +171,7 @@ impl Experiments {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn now(&self) -> SystemTime {
@@ -178,6 +181,8 @@ impl Experiments {
 
 impl Drop for Experiments {
     fn drop(&mut self) {
+        // A start that ends in order has not failed to drive them.
+        self.store.end_attempt();
         if let Some(task) = self.driver.get() {
             task.abort();
         }

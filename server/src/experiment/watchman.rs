@@ -9,6 +9,7 @@ use chaos_kitty::{
 use futures_util::future::join_all;
 
 use super::{Experiments, at, port::Port, probe, verdict};
+use crate::task::{self, OnPanic};
 
 /// News of probes kept of one suite.
 const NEWS: usize = 1000;
@@ -97,10 +98,20 @@ pub(super) async fn watch(this: Weak<Experiments>, key: i64, mut record: SuiteRe
 }
 
 impl Experiments {
+    /// Nobody looks after a suite's probes any more: it ends, and is judged without them.
+    pub(super) fn unwatched(&self, key: i64) {
+        let is_over = self.state().suites.get_mut(&key).map(|suite| suite.watched = false).is_none();
+        if is_over {
+            self.judge_soon(key);
+        } else {
+            self.abort(key, "its probes can not be looked after");
+        }
+    }
+
     /// Has a suite judged whose experiments are over and whose probes nobody looks after.
     pub(super) fn judge_soon(&self, key: i64) {
         let this = self.this.clone();
-        tokio::spawn(async move {
+        task::spawn(OnPanic::End, async move {
             let Some(experiments) = this.upgrade() else { return };
             match experiments.store.suite_record(at(key)).await {
                 Ok(record) => experiments.judge(record).await,

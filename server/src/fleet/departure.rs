@@ -6,6 +6,7 @@ use chaos_kitty::v1::event;
 use tokio::time::Instant;
 
 use super::{Fleet, ledger::Left, node::Node};
+use crate::task::{self, OnPanic};
 
 /// The socket of a process that is killed closes just before the process has ended.
 const CLOSING: Duration = Duration::from_millis(200);
@@ -52,7 +53,7 @@ impl Fleet {
         } else if how == Departure::Goodbye && !holding {
             self.forget(node, node.is_worker());
         } else if tokio::runtime::Handle::try_current().is_ok() {
-            tokio::spawn(self.clone().linger(node.clone(), over_by));
+            task::spawn(OnPanic::Abort, self.clone().linger(node.clone(), over_by));
         }
     }
 

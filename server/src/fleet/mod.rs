@@ -35,7 +35,7 @@ mod targets;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -57,7 +57,12 @@ pub(crate) use roster::{GroupKey, GroupView, Process, process};
 pub use script::ScriptContents;
 pub use stream::AttachStream;
 
-use crate::{event::Bus, listen::PeerInfo, store::Store};
+use crate::{
+    event::Bus,
+    listen::PeerInfo,
+    store::Store,
+    task::{self, OnPanic, lock},
+};
 use renewals::Renewals;
 use roster::Roster;
 use session::Session;
@@ -146,7 +151,8 @@ impl Fleet {
     /// Begins to renew leases and to send news of actions there. Once.
     pub fn start(self: &Arc<Self>, ledger: &Arc<dyn Ledger>) {
         if self.ledger.set(Arc::downgrade(ledger)).is_ok() {
-            let task = tokio::spawn(Self::keep_renewing(Arc::downgrade(self), self.renewals.clone()));
+            let task = Self::keep_renewing(Arc::downgrade(self), self.renewals.clone());
+            let task = task::spawn(OnPanic::Abort, task);
             let _ = self.renewing.set(task.abort_handle());
         }
     }
@@ -313,7 +319,7 @@ impl Fleet {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// `None` before the start, when nothing is attached yet, and at the very end.

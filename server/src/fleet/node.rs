@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, SystemTime},
 };
 
@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{lease::LeaseClock, mailbox::Mailbox};
-use crate::listen::WatchedPeer;
+use crate::{listen::WatchedPeer, task::lock};
 
 /// A node, from its Hello until it is gone or attaches anew (which makes another `Node`).
 #[derive(Debug)]
@@ -145,7 +145,7 @@ impl Node {
     }
 
     pub(super) fn live(&self) -> MutexGuard<'_, Live> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.live)
     }
 
     pub(super) const fn mailbox(&self) -> &Arc<Mailbox> {

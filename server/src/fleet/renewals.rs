@@ -3,7 +3,7 @@
 use std::{
     cmp::Ordering,
     collections::BinaryHeap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::{Duration, SystemTime},
 };
 
@@ -11,6 +11,7 @@ use chaos_kitty::{Code, Problem, v1::server_message::Kind};
 use tokio::{sync::Notify, time::Instant};
 
 use super::{Fleet, departure::Departure, node::Node, session::refusal};
+use crate::task::lock;
 
 /// How often groups that nobody belongs to any more are forgotten.
 const PRUNING: Duration = Duration::from_secs(60);
@@ -54,7 +55,7 @@ impl Renewals {
     }
 
     fn lock(&self) -> MutexGuard<'_, BinaryHeap<Entry>> {
-        self.heap.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.heap)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use chaos_kitty::{
@@ -23,6 +23,7 @@ use super::{
     node::Node,
 };
 use crate::listen::{PeerInfo, WatchedPeer};
+use crate::task::{self, OnPanic, lock};
 
 /// Nodes behind one stream.
 const CARRIED: usize = 20_000;
@@ -100,7 +101,7 @@ impl Session {
     }
 
     fn take_settled(&mut self) {
-        let settled = std::mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+        let settled = std::mem::take(&mut *lock(&self.settled));
         self.nodes.extend(settled.into_iter().map(|node| (node.id().to_owned(), node)));
     }
 
@@ -187,7 +188,7 @@ impl Session {
             }
             Attached::Contested(contest) => {
                 let (fleet, settled) = (self.fleet.clone(), Arc::downgrade(&self.settled));
-                tokio::spawn(fleet.settle_contest(*contest, settled));
+                task::spawn(OnPanic::End, fleet.settle_contest(*contest, settled));
             }
         }
         if relay.is_none() {

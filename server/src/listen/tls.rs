@@ -1,5 +1,10 @@
 //! TLS from certificate files, by rustls.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a certificate and its key are replaced as one, so never half changed"
+)]
+
 use std::{
     borrow::Cow,
     fs,

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -26,7 +26,10 @@ use super::{
     yowl::Yowl,
     zoomies::Zoomies,
 };
-use crate::store::Store;
+use crate::{
+    store::Store,
+    task::{self, OnPanic, lock},
+};
 
 /// Operations at a time.
 const MOST: usize = 256;
@@ -75,7 +78,7 @@ impl Operations {
         let mut roster = port.roster();
         let shared = Arc::new(Shared { port, clock, state: Mutex::default() });
         let follower = Arc::clone(&shared);
-        let follow = tokio::spawn(async move {
+        let follow = task::spawn(OnPanic::Abort, async move {
             while let Some(change) = roster.next().await {
                 follower.state(|state| state.apply(change));
             }
@@ -162,7 +165,7 @@ impl Operations {
 
 impl Shared {
     fn state<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.state))
     }
 
     /// Reads a request: what is to be stored, and the operation itself.
@@ -187,15 +190,35 @@ impl Shared {
     }
 
     /// Runs an operation in place of the one of that name, which ends first.
-    fn run(&self, name: String, operation: Arc<dyn Operation>) {
+    fn run(self: &Arc<Self>, name: String, operation: Arc<dyn Operation>) {
         self.state(|state| {
             if state.stopped {
                 return;
             }
             state.entries.remove(&name);
             state.targets.values().for_each(|target| operation.register(target));
-            let task = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&operation).run()));
+            let (shared, runs) = (Arc::downgrade(self), Arc::clone(&operation));
+            let task = task::spawn(OnPanic::End, async move {
+                if let Err(panic) = task::caught(Arc::clone(&runs).run()).await
+                    && let Some(shared) = shared.upgrade()
+                {
+                    shared.broke(&runs, &panic);
+                }
+            });
+            let task = AbortOnDropHandle::new(task);
             state.entries.insert(name, Entry::Running { operation, task });
+        });
+    }
+
+    /// A defect ended an operation's loop: it is listed with that until it is put again.
+    fn broke(&self, broken: &Arc<dyn Operation>, panic: &str) {
+        let stored = broken.status().operation.unwrap_or_default();
+        self.state(|state| {
+            let Some(entry) = state.entries.get_mut(&stored.name) else { return };
+            if matches!(entry, Entry::Running { operation, .. } if Arc::ptr_eq(operation, broken)) {
+                let problem = Problem::internal(format!("its loop panicked: {panic}"));
+                *entry = Entry::Broken { stored: Box::new(stored.clone()), problem };
+            }
         });
     }
 

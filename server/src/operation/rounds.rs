@@ -1,7 +1,7 @@
 //! The loop of one operation.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -22,6 +22,7 @@ use super::{
     spec::Spec,
     strike::{Strike, is_skip},
 };
+use crate::task::{self, OnPanic, lock};
 
 /// Strikes of one operation that may be under way at a time.
 const IN_FLIGHT: usize = 64;
@@ -64,11 +65,11 @@ impl<K: Kind> Rounds<K> {
     }
 
     fn tally<T>(&self, change: impl FnOnce(&mut Tally) -> T) -> T {
-        change(&mut self.tally.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.tally))
     }
 
     fn roster<T>(&self, change: impl FnOnce(&mut Roster) -> T) -> T {
-        change(&mut self.roster.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.roster))
     }
 
     /// Waits for the next multiple of the interval on the wall clock.
@@ -86,10 +87,20 @@ impl<K: Kind> Rounds<K> {
             tally.rounds += 1;
             tally.rounds
         });
-        let (target, action) = self.roster(|roster| {
-            let decided = decide(self.spec.seed, round, self.spec.probability, &self.kind, roster.as_slice());
-            (decided.target.cloned(), decided.action)
+        // One operation's defect is not the end of all of them, nor of the lock on what it knows.
+        let decided = self.roster(|roster| {
+            task::guarded(|| {
+                let targets = roster.as_slice();
+                let decided = decide(self.spec.seed, round, self.spec.probability, &self.kind, targets);
+                (decided.target.cloned(), decided.action)
+            })
         });
+        let (target, action) = match decided {
+            Ok(decided) => decided,
+            Err(panic) => {
+                return self.failed(round, &Problem::internal(format!("the round panicked: {panic}")));
+            }
+        };
         let (Some(target), Some(action)) = (target.clone(), action) else {
             self.tell_round(round, target.as_deref(), None, None);
             return;
@@ -99,7 +110,7 @@ impl<K: Kind> Rounds<K> {
             return self.settle(&strike, Answer::Skipped("it is under a fault".to_owned()));
         }
         match Arc::clone(&self.in_flight).try_acquire_owned() {
-            Ok(permit) => drop(tokio::spawn(Arc::clone(self).carry_out(strike, permit))),
+            Ok(permit) => drop(task::spawn(OnPanic::End, Arc::clone(self).carry_out(strike, permit))),
             Err(_) => {
                 let busy = format!("{IN_FLIGHT} strikes are still under way");
                 self.settle(&strike, Answer::Error(Problem::new(Code::LimitReached, busy)));
@@ -148,11 +159,21 @@ impl<K: Kind> Rounds<K> {
         self.tell_round(strike.round, Some(&strike.target), action, error);
     }
 
-    fn fail(&self, strike: &Strike, problem: &Problem) {
+    /// A round that came to no decision.
+    fn failed(&self, round: u64, problem: &Problem) {
+        self.count(problem);
+        self.tell_round(round, None, None, Some(problem.to_string()));
+    }
+
+    fn count(&self, problem: &Problem) {
         self.tally(|tally| {
             tally.errors += 1;
             tally.last_error = problem.to_string();
         });
+    }
+
+    fn fail(&self, strike: &Strike, problem: &Problem) {
+        self.count(problem);
         let (operation, target_id, name) = (&self.spec.name, &strike.target.id, &strike.target.name);
         let (code, error) = (problem.code.number(), &problem.message);
         tracing::error!(operation, round = strike.round, target_id, name, code, error, "Loop error:");

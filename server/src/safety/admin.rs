@@ -1,7 +1,7 @@
 //! The administrative state: what the control plane does of its own accord. A halt is the state ABORT with a latch.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::SystemTime,
 };
 
@@ -16,7 +16,7 @@ use chaos_kitty::{
 };
 
 use super::Gate;
-use crate::{event::Bus, store::Store};
+use crate::{event::Bus, store::Store, task::lock};
 
 /// Its key in the store.
 const KEY: &str = "admin_state";
@@ -30,12 +30,22 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// As an earlier start of the server left it; STARTED where there was none.
+    /// As an earlier start of the server left it; STARTED where there was none. Halted, and PAUSED after that, where it
+    /// can not be read.
     ///
     /// # Errors
     /// The store can not be read.
     pub async fn open(gate: Arc<Gate>, store: Store, bus: Arc<Bus>) -> Result<Arc<Self>, Problem> {
-        let stored = store.value::<AdminStateResponse>(KEY).await?;
+        let stored = match store.value::<AdminStateResponse>(KEY).await {
+            Err(problem) if problem.code == Code::Unreadable => {
+                // It may have forbidden something: nothing goes on by itself until somebody says so.
+                if let Err(problem) = gate.halt("the administrative state can not be read") {
+                    tracing::error!(%problem, "the halt would not survive a restart");
+                }
+                Some(response(Name::Paused, false, SystemTime::now()))
+            }
+            stored => stored?,
+        };
         let since = stored.as_ref().and_then(|stored| stored.since?.system_time());
         let state = stored.map_or(Name::Started, |stored| stored.state());
         let state = Mutex::new((state, since.unwrap_or_else(SystemTime::now)));
@@ -97,7 +107,7 @@ impl Admin {
     }
 
     fn state(&self) -> MutexGuard<'_, (Name, SystemTime)> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -17,26 +17,34 @@ use chaos_kitty::{
 pub(super) struct Latch {
     path: Option<PathBuf>,
     since: Option<SystemTime>,
+    /// Why it could not be told whether it is set.
+    unreadable: Option<String>,
 }
 
 impl Latch {
-    /// Set if the file is there: since it was last written.
+    /// Set if the file is there, since it was last written; and where it can not be told whether it is there.
     ///
     /// # Errors
-    /// It can not be told whether the file is there. [`Code::Untrusted`]: it is, by somebody else.
+    /// [`Code::Untrusted`]: it is there, by somebody else.
     pub(super) fn open(path: Option<PathBuf>) -> Result<Self, Problem> {
-        let since = match &path {
-            Some(path) => match fs::symlink_metadata(path) {
-                Ok(file) => {
-                    Trust::own().check(path)?;
-                    Some(file.modified().unwrap_or_else(|_| SystemTime::now()))
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(failed(path, "reading", &error)),
-            },
-            None => None,
+        let found = path.as_deref().map(fs::symlink_metadata);
+        let (since, unreadable) = match found {
+            Some(Ok(file)) => {
+                path.as_deref().map_or(Ok(()), |path| Trust::own().check(path))?;
+                (Some(file.modified().unwrap_or_else(|_| SystemTime::now())), None)
+            }
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+                (Some(SystemTime::now()), Some(error.to_string()))
+            }
+            Some(Err(_)) | None => (None, None),
         };
-        Ok(Self { path, since })
+        Ok(Self { path, since, unreadable })
+    }
+
+    /// Its path, and why it could not be told whether it is set.
+    pub(super) fn unreadable(&self) -> Option<(String, String)> {
+        let path = self.path.as_ref()?.display().to_string();
+        Some((path, self.unreadable.clone()?))
     }
 
     /// Since when it is set.
@@ -115,5 +123,14 @@ mod tests {
         let problem = latch.set("fire").unwrap_err();
         assert!(problem.message.contains("gone/halted"), "{problem}");
         assert!(latch.since().is_some());
+    }
+
+    #[test]
+    fn a_latch_of_which_nothing_can_be_told_counts_as_set() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let latch = Latch::open(Some(folder.path().join("file/halted"))).unwrap();
+        assert!(latch.since().is_some());
+        assert!(latch.unreadable().unwrap().0.ends_with("file/halted"));
     }
 }

@@ -18,7 +18,7 @@ mod told;
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::{Duration, SystemTime},
 };
 
@@ -29,6 +29,7 @@ use chaos_kitty::{
 use tokio::time::Instant;
 
 use crate::fleet::{Dispatcher, Fleet, GroupKey, GroupView, Order, Sent, is_over, process};
+use crate::task::lock;
 use hurt::{Wound, Wounds};
 use latch::Latch;
 use limits::Crowd;
@@ -65,6 +66,8 @@ struct State {
     killed: HashMap<String, (String, SystemTime)>,
     /// Targets that were seen to run after their fault, in which incarnation, and until when that counts.
     running: HashMap<String, (String, Instant)>,
+    /// Targets of which it is not known what they are under, and until when at the latest.
+    unclear: HashMap<String, Instant>,
 }
 
 /// How a target and its group stand.
@@ -77,10 +80,11 @@ pub(crate) struct Standing {
 }
 
 impl Gate {
-    /// A gate in front of a fleet. `latch` is the path of the halt's file; `None` keeps it in memory.
+    /// A gate in front of a fleet. `latch` is the path of the halt's file; `None` keeps it in memory. It is halted where
+    /// it can not be told whether it is.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`]: it can not be told whether the server is halted.
+    /// [`Code::Untrusted`]: the halt's file is somebody else's.
     pub fn new(
         fleet: Arc<Fleet>,
         dispatcher: Dispatcher,
@@ -95,6 +99,7 @@ impl Gate {
             engaged: Wounds::default(),
             killed: HashMap::new(),
             running: HashMap::new(),
+            unclear: HashMap::new(),
         };
         Ok(Arc::new(Self { fleet, dispatcher: Arc::new(dispatcher), limits, state: Mutex::new(state) }))
     }
@@ -102,6 +107,17 @@ impl Gate {
     /// Agents of an earlier start of the server may come back within this time.
     pub(crate) fn settle_for(&self, time: Duration) {
         self.state().settling = Some(Instant::now() + time);
+    }
+
+    /// What this target is under can not be read: its group admits nothing for this long.
+    pub(crate) fn bar(&self, target_id: String, time: Duration) {
+        let until = Instant::now() + time;
+        self.state().unclear.insert(target_id, until);
+    }
+
+    /// Why it is halted from the start on, though nobody asked: its latch can not be read.
+    pub(crate) fn unreadable_latch(&self) -> Option<(String, String)> {
+        self.state().latch.unreadable()
     }
 
     /// Whether anything is admitted at all, for whoever wants to know before choosing a target.
@@ -149,6 +165,8 @@ impl Gate {
             return Err(already_held(target, resource, &by));
         }
         let groups = self.fleet.groups_of(target);
+        let company = groups.iter().flat_map(|group| &group.members);
+        company.chain([target]).try_for_each(|member| state.is_clear(member))?;
         let own = group_of(&target.platform_type, &target.aggregation_identifier);
         let leaves = rules::leaves(action);
         for group in &groups {
@@ -244,7 +262,7 @@ impl Gate {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -266,10 +284,22 @@ impl State {
         self.settling.map(|until| until - Instant::now()).filter(|left| !left.is_zero())
     }
 
+    /// Whether it is known what the target is under.
+    fn is_clear(&self, target: &Target) -> Result<(), Problem> {
+        let left =
+            self.unclear.get(&target.id).and_then(|until| until.checked_duration_since(Instant::now()));
+        let Some(left) = left.filter(|left| !left.is_zero()) else { return Ok(()) };
+        let what =
+            format!("the record of an action on {} can not be read, and it may still be hurt", target.name);
+        let hint =
+            format!("its group is open again in {} s at the latest; see `kittyd check`", left.as_secs() + 1);
+        Err(Problem::new(Code::Unclear, what).hint(hint))
+    }
+
     /// Healthy, nothing under way to it, not under experiment, and not killed in this incarnation.
     fn is_spared(&self, target: &Target) -> bool {
         let hurt = self.wounds.of(target).chain(self.engaged.of(target)).next().is_some();
-        self.is_well(target) && self.killed_at(target).is_none() && !hurt
+        self.is_well(target) && self.killed_at(target).is_none() && !hurt && self.is_clear(target).is_ok()
     }
 
     /// By its platform, or by what was seen of it since its platform looked.

@@ -67,6 +67,9 @@ impl Gate {
             let reason = format!("killed at {}, until another life of it is seen", clock(at));
             return Some(Standing { since: Some(at.into()), reason, ..Standing::default() });
         }
+        if let Err(problem) = state.is_clear(target) {
+            return Some(Standing { reason: problem.message, ..Standing::default() });
+        }
         let engaged = state.engaged.of(target).find_map(|id| Some((id, state.engaged.get(id)?)));
         if let Some((id, wound)) = engaged {
             return Some(Standing {

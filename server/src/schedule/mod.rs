@@ -31,7 +31,11 @@ use self::{
     choose::{Rules, draw, draw_for, one_of},
     times::{PlatformTimes, Times, to_wire},
 };
-use crate::{operation::WallClock, store::Store};
+use crate::{
+    operation::WallClock,
+    store::{Kind, Store},
+    task::{self, OnPanic},
+};
 
 pub use self::{
     calendar::{Calendar, NONSTOP, Office},
@@ -74,7 +78,16 @@ impl Scheduler {
         settings: Settings,
         seed: u64,
     ) -> Result<Arc<Self>, Problem> {
-        let times = store.value(KEY).await?.map(Times::restored).unwrap_or_default();
+        let stored = match store.value(KEY).await {
+            // Off is what it is where nothing is known.
+            Err(problem) if problem.code == Code::Unreadable => None,
+            stored => stored?,
+        };
+        let restored = task::guarded(|| stored.map(Times::restored).unwrap_or_default());
+        let times = restored.unwrap_or_else(|panic| {
+            store.set_aside(Kind::Value, KEY, &panic);
+            Times::default()
+        });
         let inner = Inner { times, random: ChaCha8Rng::seed_from_u64(seed) };
         Ok(Arc::new(Self { port, store, clock, settings, inner: Mutex::new(inner) }))
     }
@@ -82,10 +95,12 @@ impl Scheduler {
     /// Ticks until the handle is dropped.
     pub fn run(self: &Arc<Self>) -> AbortOnDropHandle<()> {
         let scheduler = Arc::clone(self);
-        AbortOnDropHandle::new(tokio::spawn(async move {
+        AbortOnDropHandle::new(task::spawn(OnPanic::Abort, async move {
             loop {
                 tokio::time::sleep(scheduler.settings.tick).await;
-                if let Err(problem) = scheduler.tick().await {
+                // What a tick changes it sets at its end, so that one that panics has changed nothing.
+                let ticked = task::caught(scheduler.tick()).await;
+                if let Err(problem) = ticked.unwrap_or_else(|panic| Err(Problem::internal(panic))) {
                     tracing::warn!(%problem, "no automatic experiment was started");
                 }
             }

@@ -40,6 +40,14 @@ pub enum StoreError {
         /// Which place on the way is not trusted.
         problem: Problem,
     },
+    /// The disk is full, or fails.
+    #[error("{}: opening the store: {reason}; make room on its disk, and see whether it is sound", .path.display())]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite says.
+        reason: String,
+    },
     /// The file system, or SQLite, refused.
     #[error("{}: opening the store: {reason}; check the path, its permissions and the free space", .path.display())]
     Io {
@@ -61,6 +69,7 @@ impl StoreError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Corrupt { path, reason },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse(path),
+            _ if is_no_room(error) => Self::NoRoom { path, reason },
             _ => Self::Io { path, reason },
         }
     }
@@ -75,12 +84,15 @@ impl From<StoreError> for Problem {
     }
 }
 
+/// The disk is full, or refuses to write.
+pub(super) fn is_no_room(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure))
+}
+
 /// What a caller is told when a read or write failed.
 pub(super) fn problem(error: &rusqlite::Error) -> Problem {
     let hint = match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => {
-            "make room on the store's disk; kittyd goes on by itself"
-        }
+        _ if is_no_room(error) => "make room on the store's disk; kittyd goes on by itself",
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             "stop kittyd and look at the store with `kittyd check`"
         }

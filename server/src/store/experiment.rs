@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
     Store,
-    sql::{Write, decode, decode_at},
+    quarantine::{Kind, Read, decode, decode_at},
+    sql::Write,
 };
 
 const MICROSECOND: i64 = 1_000_000;
@@ -45,12 +46,28 @@ impl Store {
         self.write(Write::Experiment(Line::of(experiment))).await
     }
 
-    /// Experiments that are not over, oldest first: what a server that starts has to go on with.
+    /// Counts that a start of the server takes up the experiments that are not over.
+    ///
+    /// # Errors
+    /// [`Code::StoreUnavailable`]: it is not counted.
+    pub async fn begin_attempt(&self) -> Result<(), Problem> {
+        self.write(Write::BeginAttempt).await
+    }
+
+    /// This start drives what it took up.
+    pub fn end_attempt(&self) {
+        self.queue(Write::EndAttempt);
+    }
+
+    /// Experiments that are not over, oldest first: what a server that starts has to go on with; each with how many
+    /// starts have taken it up and not driven it for long, this one included.
     ///
     /// # Errors
     /// [`Code::StoreUnavailable`].
-    pub async fn unfinished_experiments(&self) -> Result<Vec<Experiment>, Problem> {
-        self.read(unfinished).await
+    pub async fn unfinished_experiments(&self) -> Result<Vec<(Experiment, u32)>, Problem> {
+        let rows = self.read(unfinished).await?;
+        let counted = |(read, attempts): (Read<Experiment>, u32)| read.map(|read| (read, attempts));
+        Ok(self.readable(rows.into_iter().map(counted)))
     }
 
     /// One experiment.
@@ -59,7 +76,8 @@ impl Store {
     /// [`Code::NoSuchExperiment`], [`Code::StoreUnavailable`].
     pub async fn experiment(&self, id: &str) -> Result<Experiment, Problem> {
         let key = id.to_owned();
-        self.read(move |connection| experiment(connection, &key)).await?.ok_or_else(|| {
+        let found = self.read(move |connection| experiment(connection, &key)).await?;
+        found.map(|found| self.readable_one(found)).transpose()?.ok_or_else(|| {
             Problem::new(Code::NoSuchExperiment, format!("no experiment {id:?}"))
                 .hint("see `kittyctl experiment list --all`")
         })
@@ -72,7 +90,7 @@ impl Store {
     pub async fn experiments(&self, before: &str, limit: u32) -> Result<Vec<Experiment>, Problem> {
         // No id begins with a tilde.
         let before = if before.is_empty() { "~" } else { before }.to_owned();
-        self.read(move |connection| experiments(connection, &before, limit)).await
+        Ok(self.readable(self.read(move |connection| experiments(connection, &before, limit)).await?))
     }
 
     /// The experiments of a suite, in the order in which they were asked for.
@@ -80,7 +98,7 @@ impl Store {
     /// # Errors
     /// [`Code::StoreUnavailable`].
     pub async fn experiments_of(&self, suite: Timestamp) -> Result<Vec<Experiment>, Problem> {
-        self.read(move |connection| of_suite(connection, micros(suite))).await
+        Ok(self.readable(self.read(move |connection| of_suite(connection, micros(suite))).await?))
     }
 
     /// Suites before a time (`None`: all), newest first.
@@ -89,7 +107,7 @@ impl Store {
     /// [`Code::StoreUnavailable`].
     pub async fn suites(&self, before: Option<Timestamp>, limit: u32) -> Result<Vec<HistoryEntry>, Problem> {
         let before = before.map_or(i64::MAX, micros);
-        self.read(move |connection| suites(connection, before, limit)).await
+        Ok(self.readable(self.read(move |connection| suites(connection, before, limit)).await?))
     }
 
     /// What was recorded of a suite; its experiments apart.
@@ -97,7 +115,8 @@ impl Store {
     /// # Errors
     /// [`Code::NoSuchSuite`], [`Code::StoreUnavailable`].
     pub async fn suite_record(&self, at: Timestamp) -> Result<SuiteRecord, Problem> {
-        self.read(move |connection| record(connection, micros(at))).await?.ok_or_else(|| {
+        let found = self.read(move |connection| record(connection, micros(at))).await?;
+        found.map(|found| self.readable_one(found)).transpose()?.ok_or_else(|| {
             Problem::new(Code::NoSuchSuite, format!("no suite was built at {at}"))
                 .hint("see `kittyctl experiment history`")
         })
@@ -198,58 +217,65 @@ pub(super) fn put_experiment(connection: &Connection, line: &Line) -> rusqlite::
         })
 }
 
-fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<Experiment>> {
-    let mut statement =
-        connection.prepare_cached("SELECT experiment FROM experiment WHERE over = 0 ORDER BY id")?;
-    statement.query_map([], decode)?.collect()
+fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<(Read<Experiment>, u32)>> {
+    let mut statement = connection
+        .prepare_cached("SELECT experiment, id, attempts FROM experiment WHERE over = 0 ORDER BY id")?;
+    let counted = |row: &Row<'_>| Ok((decode(Kind::Experiment, row)?, row.get(2)?));
+    statement.query_map([], counted)?.collect()
 }
 
-fn experiment(connection: &Connection, id: &str) -> rusqlite::Result<Option<Experiment>> {
+fn one(row: &Row<'_>) -> rusqlite::Result<Read<Experiment>> {
+    decode(Kind::Experiment, row)
+}
+
+fn experiment(connection: &Connection, id: &str) -> rusqlite::Result<Option<Read<Experiment>>> {
     connection
-        .prepare_cached("SELECT experiment FROM experiment WHERE id = :id")?
-        .query_row(named_params! {":id": id}, decode)
+        .prepare_cached("SELECT experiment, id FROM experiment WHERE id = :id")?
+        .query_row(named_params! {":id": id}, one)
         .optional()
 }
 
-fn experiments(connection: &Connection, before: &str, limit: u32) -> rusqlite::Result<Vec<Experiment>> {
+fn experiments(connection: &Connection, before: &str, limit: u32) -> rusqlite::Result<Vec<Read<Experiment>>> {
     let mut statement = connection.prepare_cached(
-        "SELECT experiment FROM experiment WHERE id < :before ORDER BY id DESC LIMIT :limit",
+        "SELECT experiment, id FROM experiment WHERE id < :before ORDER BY id DESC LIMIT :limit",
     )?;
-    statement.query_map(named_params! {":before": before, ":limit": limit}, decode)?.collect()
+    statement.query_map(named_params! {":before": before, ":limit": limit}, one)?.collect()
 }
 
-fn of_suite(connection: &Connection, at: i64) -> rusqlite::Result<Vec<Experiment>> {
+fn of_suite(connection: &Connection, at: i64) -> rusqlite::Result<Vec<Read<Experiment>>> {
     let mut statement =
-        connection.prepare_cached("SELECT experiment FROM experiment WHERE suite = :at ORDER BY id")?;
-    statement.query_map(named_params! {":at": at}, decode)?.collect()
+        connection.prepare_cached("SELECT experiment, id FROM experiment WHERE suite = :at ORDER BY id")?;
+    statement.query_map(named_params! {":at": at}, one)?.collect()
 }
 
-fn suites(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<HistoryEntry>> {
+fn suites(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<Read<HistoryEntry>>> {
     let mut statement = connection.prepare_cached(
         "SELECT suite, at, record FROM suite WHERE at < :before ORDER BY at DESC LIMIT :limit",
     )?;
     let entry = |row: &Row<'_>| {
-        let told: Told = decode_at(row, 2)?;
-        Ok(HistoryEntry {
-            at: Some(timestamp(row.get(1)?)),
-            suite: Some(decode(row)?),
-            verdict: told.verdict,
-            verdict_reason: told.verdict_reason,
-        })
+        let at = Some(timestamp(row.get(1)?));
+        let (suite, told) = (decode(Kind::Suite, row)?, decode_at::<Told>(Kind::Suite, row, 2)?);
+        Ok(suite.and_then(|suite| {
+            let Told { verdict, verdict_reason, .. } = told?;
+            Ok(HistoryEntry { at, suite: Some(suite), verdict, verdict_reason })
+        }))
     };
     statement.query_map(named_params! {":before": before, ":limit": limit}, entry)?.collect()
 }
 
-fn record(connection: &Connection, at: i64) -> rusqlite::Result<Option<SuiteRecord>> {
+fn record(connection: &Connection, at: i64) -> rusqlite::Result<Option<Read<SuiteRecord>>> {
     let suite = connection
-        .prepare_cached("SELECT suite FROM suite WHERE at = :at")?
-        .query_row(named_params! {":at": at}, decode)
+        .prepare_cached("SELECT suite, at FROM suite WHERE at = :at")?
+        .query_row(named_params! {":at": at}, |row| decode(Kind::Suite, row))
         .optional()?;
-    let record: Option<SuiteRecord> = connection
-        .prepare_cached("SELECT record FROM suite WHERE at = :at")?
-        .query_row(named_params! {":at": at}, decode)
+    let record = connection
+        .prepare_cached("SELECT record, at FROM suite WHERE at = :at")?
+        .query_row(named_params! {":at": at}, |row| decode::<SuiteRecord>(Kind::Suite, row))
         .optional()?;
-    Ok(record.map(|record| SuiteRecord { suite, ..record }))
+    Ok(record.map(|record| {
+        let (record, suite) = (record?, suite.transpose()?);
+        Ok(SuiteRecord { suite, ..record })
+    }))
 }
 
 /// Microseconds since 1970.

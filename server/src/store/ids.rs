@@ -1,6 +1,7 @@
 //! Sequential ids that are reserved in blocks, so that handing one out never waits for the disk.
 
-use std::sync::{Mutex, PoisonError};
+use crate::task::lock;
+use std::sync::Mutex;
 
 /// Ids reserved at a time.
 const BLOCK: u32 = 4096;
@@ -24,7 +25,7 @@ impl Ids {
 
     /// The next id, and what to store where the reserve runs low.
     pub(super) fn next(&self) -> (u32, Option<u32>) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         let id = state.next;
         state.next = id.saturating_add(1);
         let low = state.reserved.saturating_sub(state.next) < LOW;
@@ -36,7 +37,7 @@ impl Ids {
 
     /// The first id that was not handed out.
     pub(super) fn unused(&self) -> u32 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).next
+        lock(&self.0).next
     }
 }
 

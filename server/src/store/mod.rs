@@ -8,6 +8,7 @@ mod error;
 mod experiment;
 mod ids;
 mod open;
+mod quarantine;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,11 @@ mod writer;
 use std::{
     fs::File,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use chaos_kitty::{Code, Problem, v1};
+use chaos_kitty::{Code, Problem, limits, v1};
 use prost::Message;
 use rusqlite::Connection;
 
@@ -30,13 +31,15 @@ use self::{
     sql::Write,
     writer::{Health, Writer},
 };
+use crate::task::{self, lock};
 
-pub use self::{error::StoreError, open::check};
+pub use self::{error::StoreError, open::check, quarantine::Kind};
 
 /// Actions on a page where the request does not say.
 const PAGE: u32 = 100;
 /// Actions on a page at the most, so that an answer stays below gRPC's limit.
 const PAGE_MAX: u32 = 1000;
+const SERVER_ID: &str = "server_id";
 const EPOCH: &str = "epoch";
 const NEXT_CONNECTION_ID: &str = "next_connection_id";
 
@@ -44,13 +47,23 @@ const NEXT_CONNECTION_ID: &str = "next_connection_id";
 #[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
+/// What an earlier start left unfinished.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    /// The actions, oldest first.
+    pub actions: Vec<v1::ActionStatus>,
+    /// The targets of those that can not be read.
+    pub unreadable: Vec<String>,
+}
+
 /// The order of the fields is the order in which they are closed.
 struct Inner {
     server_id: String,
     ids: Ids,
     health: Arc<Health>,
+    told: quarantine::Told,
     writer: Option<Writer>,
-    /// Of a store in memory, this connection writes as well.
+    /// Of a store in memory, or of one that was opened on a full disk, this connection writes as well.
     reader: Arc<Mutex<Connection>>,
     _lock: Option<File>,
 }
@@ -62,12 +75,17 @@ impl Store {
     /// See [`StoreError`]. A file that can not be used is left as it is.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let open::Opened { writer, reader, lock } = open::open(path)?;
-        let (server_id, ids) = prepare(&writer).map_err(|error| StoreError::sqlite(path, &error))?;
-        let health = Arc::default();
-        let writer =
-            Writer::start(writer, Arc::clone(&health)).map_err(|error| StoreError::io(path, error))?;
-        let reader = Arc::new(Mutex::new(reader));
-        Ok(Self(Arc::new(Inner { server_id, ids, health, writer: Some(writer), reader, _lock: Some(lock) })))
+        let health = Arc::<Health>::default();
+        let (server_id, ids) = prepare(&writer, &health).map_err(|error| StoreError::sqlite(path, &error))?;
+        let (writer, reader) = match reader {
+            Some(reader) => {
+                let writer = Writer::start(writer, Arc::clone(&health));
+                (Some(writer.map_err(|error| StoreError::io(path, error))?), reader)
+            }
+            None => (None, writer),
+        };
+        let (reader, told) = (Arc::new(Mutex::new(reader)), quarantine::Told::default());
+        Ok(Self(Arc::new(Inner { server_id, ids, health, told, writer, reader, _lock: Some(lock) })))
     }
 
     /// An empty store in memory, for tests and trials. It works in the caller's thread, so that a virtual
@@ -79,12 +97,14 @@ impl Store {
         let path = Path::new(":memory:");
         let sqlite = |error| StoreError::sqlite(path, &error);
         let connection = open::in_memory().map_err(sqlite)?;
-        let (server_id, ids) = prepare(&connection).map_err(sqlite)?;
+        let health = Arc::<Health>::default();
+        let (server_id, ids) = prepare(&connection, &health).map_err(sqlite)?;
         let reader = Arc::new(Mutex::new(connection));
         Ok(Self(Arc::new(Inner {
             server_id,
             ids,
-            health: Arc::default(),
+            health,
+            told: quarantine::Told::default(),
             writer: None,
             reader,
             _lock: None,
@@ -96,15 +116,26 @@ impl Store {
         &self.0.server_id
     }
 
-    /// Begins this start's epoch: greater than any before, and not below the wall clock's milliseconds.
+    /// Begins this start's epoch: greater than any before, and not below the wall clock's milliseconds. Where it can not
+    /// be written, it is as soon as anything can.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`].
+    /// [`Code::StoreUnavailable`]: it can not be read.
     pub async fn begin_epoch(&self) -> Result<u64, Problem> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let stored = self.epoch().await?;
-        self.raise_epoch(now.max(stored.saturating_add(1))).await
+        let epoch = now.max(stored.saturating_add(1));
+        match self.raise_epoch(epoch).await {
+            // For halt and stop the server starts all the same; the next start is no earlier by the clock either.
+            Err(problem) if problem.code == Code::StoreUnavailable => {
+                tracing::error!(epoch, %problem, "the epoch is not stored yet");
+                let value = i64::try_from(epoch).unwrap_or(i64::MAX);
+                self.0.health.owe(Write::AtLeast { key: EPOCH, value });
+                Ok(epoch)
+            }
+            raised => raised,
+        }
     }
 
     /// Raises the stored epoch to at least this, and answers with what it is now.
@@ -118,7 +149,20 @@ impl Store {
     }
 
     async fn epoch(&self) -> Result<u64, Problem> {
-        let stored: Option<i64> = self.read(|connection| sql::get(connection, EPOCH)).await?;
+        let (stored, unreadable) = self
+            .read(|connection| {
+                let mut unreadable = None;
+                let aside = |reason: &str| unreadable = Some(reason.to_owned());
+                let stored: Option<i64> = sql::get_or_aside(connection, EPOCH, aside)?;
+                Ok((stored, unreadable))
+            })
+            .await?;
+        let is_sane = |epoch: &i64| u64::try_from(*epoch).is_ok_and(|epoch| epoch < limits::SANE_EPOCH);
+        let insane = stored.filter(|epoch| !is_sane(epoch)).map(|epoch| format!("{epoch} is none"));
+        let (stored, unreadable) = (stored.filter(is_sane), unreadable.or(insane));
+        if let Some(reason) = unreadable {
+            self.set_aside(Kind::Value, EPOCH, &reason);
+        }
         Ok(stored.and_then(|epoch| u64::try_from(epoch).ok()).unwrap_or(0))
     }
 
@@ -159,8 +203,12 @@ impl Store {
         let mut page = self.read(move |connection| sql::actions(connection, &request, size + 1)).await?;
         let more = page.len() > size as usize;
         page.truncate(size as usize);
-        let token = page.last().filter(|_| more).map(|last| last.id.clone());
-        Ok((page, token.unwrap_or_default()))
+        let id = |last: &quarantine::Read<v1::ActionStatus>| match last {
+            Ok(status) => status.id.clone(),
+            Err(unreadable) => unreadable.key.clone(),
+        };
+        let token = page.last().filter(|_| more).map(id).unwrap_or_default();
+        Ok((self.readable(page), token))
     }
 
     /// The newest actions, newest first: what a server that starts has to know of those before it.
@@ -169,7 +217,7 @@ impl Store {
     /// [`Code::StoreUnavailable`].
     pub async fn newest_actions(&self, count: u32) -> Result<Vec<v1::ActionStatus>, Problem> {
         let all = v1::ListActionsRequest::default();
-        self.read(move |connection| sql::actions(connection, &all, count)).await
+        Ok(self.readable(self.read(move |connection| sql::actions(connection, &all, count)).await?))
     }
 
     /// One action.
@@ -178,7 +226,8 @@ impl Store {
     /// [`Code::NoSuchAction`], [`Code::StoreUnavailable`].
     pub async fn action(&self, id: &str) -> Result<v1::ActionStatus, Problem> {
         let key = id.to_owned();
-        self.read(move |connection| sql::action(connection, &key)).await?.ok_or_else(|| {
+        let found = self.read(move |connection| sql::action(connection, &key)).await?;
+        found.map(|found| self.readable_one(found)).transpose()?.ok_or_else(|| {
             Problem::new(Code::NoSuchAction, format!("no action {id:?}")).hint("see `kittyctl action list`")
         })
     }
@@ -187,8 +236,15 @@ impl Store {
     ///
     /// # Errors
     /// [`Code::StoreUnavailable`].
-    pub async fn unfinished_actions(&self) -> Result<Vec<v1::ActionStatus>, Problem> {
-        self.read(sql::unfinished).await
+    pub async fn unfinished_actions(&self) -> Result<Unfinished, Problem> {
+        let mut unfinished = Unfinished::default();
+        for (read, target_id) in self.read(sql::unfinished).await? {
+            match self.readable_one(read) {
+                Ok(status) => unfinished.actions.push(status),
+                Err(_) => unfinished.unreadable.push(target_id),
+            }
+        }
+        Ok(unfinished)
     }
 
     /// Writes an operation, new or changed, under its name.
@@ -213,7 +269,7 @@ impl Store {
     /// # Errors
     /// [`Code::StoreUnavailable`].
     pub async fn operations(&self) -> Result<Vec<v1::Operation>, Problem> {
-        self.read(sql::operations).await
+        Ok(self.readable(self.read(sql::operations).await?))
     }
 
     /// Writes a single value, new or changed.
@@ -227,12 +283,13 @@ impl Store {
     /// A single value; `None`: it was never written.
     ///
     /// # Errors
-    /// [`Code::StoreUnavailable`].
+    /// [`Code::StoreUnavailable`]; [`Code::Unreadable`]: it is set aside.
     pub async fn value<T: Message + Default + 'static>(
         &self,
         key: &'static str,
     ) -> Result<Option<T>, Problem> {
-        self.read(move |connection| sql::value(connection, key)).await
+        let found = self.read(move |connection| sql::value(connection, key)).await?;
+        found.map(|found| self.readable_one(found)).transpose()
     }
 
     /// Waits until everything that was recorded is written, and gives back the connection ids that were not
@@ -257,14 +314,14 @@ impl Store {
     async fn write(&self, write: Write) -> Result<(), Problem> {
         match &self.0.writer {
             Some(writer) => writer.write(write).await,
-            None => self.with_reader(|connection| sql::apply(connection, &write)),
+            None => self.0.health.commit(&lock(&self.0.reader), &[&write]),
         }
     }
 
     fn queue(&self, write: Write) {
         let taken = match &self.0.writer {
             Some(writer) => writer.queue(write),
-            None => self.with_reader(|connection| sql::apply(connection, &write)).is_ok(),
+            None => self.0.health.commit(&lock(&self.0.reader), &[&write]).is_ok(),
         };
         if !taken {
             self.0.health.lose(1);
@@ -283,8 +340,9 @@ impl Store {
     }
 
     fn with_reader<T>(&self, query: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Problem> {
-        let connection = self.0.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        query(&connection).map_err(|error| problem(&error))
+        let connection = lock(&self.0.reader);
+        let answer = task::guarded(|| query(&connection)).map_err(Problem::internal)?;
+        answer.map_err(|error| problem(&error))
     }
 }
 
@@ -297,15 +355,42 @@ impl Drop for Inner {
     }
 }
 
-/// The server's id and the first block of connection ids, durable before anything else happens.
-fn prepare(connection: &Connection) -> rusqlite::Result<(String, Ids)> {
-    let transaction = connection.unchecked_transaction()?;
-    let stored: Option<String> = sql::get(&transaction, "server_id")?;
-    let server_id = stored.unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    sql::set(&transaction, "server_id", &server_id)?;
-    let next: Option<u32> = sql::get(&transaction, NEXT_CONNECTION_ID)?;
-    let (ids, reserved) = Ids::from(next.unwrap_or(1));
-    sql::set(&transaction, NEXT_CONNECTION_ID, &reserved)?;
-    transaction.commit()?;
+/// The server's id and the first block of connection ids, durable before anything else happens. On a full disk they
+/// are owed: no target is hurt before they are written.
+fn prepare(connection: &Connection, health: &Health) -> rusqlite::Result<(String, Ids)> {
+    let unread = |key: &'static str| {
+        move |reason: &str| {
+            tracing::error!(key, reason, "a value of the store can not be read, and is made anew")
+        }
+    };
+    let stored: Option<String> = sql::get_or_aside(connection, SERVER_ID, unread(SERVER_ID))?;
+    let server_id = stored.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let mut lost = false;
+    let next: Option<u32> = sql::get_or_aside(connection, NEXT_CONNECTION_ID, |reason| {
+        unread(NEXT_CONNECTION_ID)(reason);
+        lost = true;
+    })?;
+    let (ids, reserved) = Ids::from(next.unwrap_or_else(|| if lost { beyond_any() } else { 1 }));
+    let reserve = || Write::Set { key: NEXT_CONNECTION_ID, value: reserved.into() };
+    let written = connection.unchecked_transaction().and_then(|transaction| {
+        if stored.is_none() {
+            sql::set(&transaction, SERVER_ID, &server_id)?;
+        }
+        sql::apply(&transaction, &reserve())?;
+        transaction.commit()
+    });
+    match written {
+        Err(error) if stored.is_some() && error::is_no_room(&error) => {
+            health.owe(reserve());
+            health.set(Some(&problem(&error)));
+        }
+        written => written?,
+    }
     Ok((server_id, ids))
+}
+
+/// A connection id that was never handed out: there were fewer connections than seconds since 1970.
+fn beyond_any() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u32::try_from(since.as_secs()).unwrap_or(u32::MAX / 2)
 }

@@ -11,19 +11,24 @@ use chaos_kitty::trust::{self, Trust};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::StoreError;
+use super::{error::StoreError, quarantine};
 
 /// "Kity": marks a file as ours (`PRAGMA application_id`).
 const APPLICATION_ID: u32 = 0x4b69_7479;
 const HEADER: &[u8; 16] = b"SQLite format 3\0";
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001.sql"),
+    include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
+];
 /// Two connections of one process wait for each other this long at the most.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A store's file, open: to write, to read, and the lock that keeps other servers away.
 pub(super) struct Opened {
     pub(super) writer: Connection,
-    pub(super) reader: Connection,
+    /// `None`: the writer reads, too.
+    pub(super) reader: Option<Connection>,
     /// Dropped last: closing any descriptor of the file drops SQLite's own locks on it.
     pub(super) lock: File,
 }
@@ -33,16 +38,35 @@ pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     check_owners(path)?;
     let lock = lock(path)?;
     check_header(path, &lock)?;
-    let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    match writer(path, false) {
+        // What two connections share needs room beside the file; one alone needs none of it.
+        Err(full @ StoreError::NoRoom { .. }) => {
+            let writer = writer(path, true)?;
+            tracing::error!(error = %full, "the store is opened on a full disk, and is slow until the next start");
+            Ok(Opened { writer, reader: None, lock })
+        }
+        writer => {
+            let (writer, reader) = (writer?, connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?);
+            let sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+            reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
+            Ok(Opened { writer, reader: Some(reader), lock })
+        }
+    }
+}
+
+/// A connection that writes, to a store of this version; `alone`: no other connection may be made beside it.
+fn writer(path: &Path, alone: bool) -> Result<Connection, StoreError> {
     let sqlite = |error: rusqlite::Error| StoreError::sqlite(path, &error);
+    let writer = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    if alone {
+        writer.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(sqlite)?;
+    }
     let present = version(path, &writer)?;
     writer.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
     // In WAL mode, FULL is what makes a commit outlive a power failure.
     writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
     migrate(&writer, present).map_err(sqlite)?;
-    let reader = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    reader.pragma_update(None, "query_only", true).map_err(sqlite)?;
-    Ok(Opened { writer, reader, lock })
+    Ok(writer)
 }
 
 /// An empty store in memory.
@@ -52,11 +76,12 @@ pub(super) fn in_memory() -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Reads the whole file and says what is wrong with it; changes nothing, and a server may run meanwhile.
+/// Reads the whole file and says what is wrong with it; changes nothing, and a server may run meanwhile. Gives a line
+/// for each record that can not be read, or was set aside.
 ///
 /// # Errors
 /// It is not there, not a store, or damaged.
-pub fn check(path: &Path) -> Result<(), StoreError> {
+pub fn check(path: &Path) -> Result<Vec<String>, StoreError> {
     let file = File::open(path).map_err(|error| StoreError::io(path, error))?;
     check_header(path, &file)?;
     let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -67,7 +92,7 @@ pub fn check(path: &Path) -> Result<(), StoreError> {
     if verdict != "ok" {
         return Err(StoreError::Corrupt { path: path.to_owned(), reason: verdict });
     }
-    Ok(())
+    quarantine::survey(&connection).map_err(|error| StoreError::sqlite(path, &error))
 }
 
 /// What is opened by name: the store, what SQLite keeps beside it, and what the folders on the way let others put there.

@@ -2,9 +2,12 @@
 
 use chaos_kitty::v1::{self, action_state};
 use prost::Message;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, named_params, types::FromSql};
+use rusqlite::{Connection, OptionalExtension, ToSql, named_params, types::FromSql};
 
-use super::experiment::{self, Line, SuiteLine};
+use super::{
+    experiment::{self, Line, SuiteLine},
+    quarantine::{self, Kind, Read, decode},
+};
 
 /// Actions that are over are kept up to this many; the oldest go first.
 pub(super) const ACTIONS_KEPT: u32 = 100_000;
@@ -50,6 +53,17 @@ pub(super) enum Write {
         key: &'static str,
         value: Vec<u8>,
     },
+    /// Moves a record out of the way.
+    SetAside {
+        kind: Kind,
+        key: String,
+        reason: String,
+        at: i64,
+    },
+    /// One start more takes up the experiments that are not over.
+    BeginAttempt,
+    /// They are driven.
+    EndAttempt,
     /// Drops what is beyond [`ACTIONS_KEPT`].
     Prune,
     /// Changes nothing, and needs room on the disk for it.
@@ -100,6 +114,11 @@ pub(super) fn apply(connection: &Connection, write: &Write) -> rusqlite::Result<
         Write::SuiteRecord(suite) => experiment::put_record(connection, suite),
         Write::Experiment(line) => experiment::put_experiment(connection, line),
         Write::Value { key, value } => set(connection, key, value),
+        Write::SetAside { kind, key, reason, at } => {
+            quarantine::set_aside(connection, *kind, key, reason, *at)
+        }
+        Write::BeginAttempt => run("UPDATE experiment SET attempts = attempts + 1 WHERE over = 0", &[]),
+        Write::EndAttempt => run("UPDATE experiment SET attempts = 0 WHERE attempts > 0", &[]),
         Write::Prune => run(
             "DELETE FROM action WHERE over = 1
              AND id <= (SELECT id FROM action ORDER BY id DESC LIMIT 1 OFFSET :kept)",
@@ -123,21 +142,45 @@ pub(super) fn get<T: FromSql>(connection: &Connection, key: &str) -> rusqlite::R
         .optional()
 }
 
-pub(super) fn value<T: Message + Default>(connection: &Connection, key: &str) -> rusqlite::Result<Option<T>> {
+/// A value of its own; one that is of another type than it should be counts as none, and is set aside.
+pub(super) fn get_or_aside<T: FromSql>(
+    connection: &Connection,
+    key: &str,
+    aside: impl FnOnce(&str),
+) -> rusqlite::Result<Option<T>> {
+    match get(connection, key) {
+        Err(
+            error @ (rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)),
+        ) => {
+            aside(&error.to_string());
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
+pub(super) fn value<T: Message + Default>(
+    connection: &Connection,
+    key: &str,
+) -> rusqlite::Result<Option<Read<T>>> {
     connection
-        .prepare_cached("SELECT value FROM meta WHERE key = :key")?
-        .query_row(named_params! {":key": key}, decode)
+        .prepare_cached("SELECT value, key FROM meta WHERE key = :key")?
+        .query_row(named_params! {":key": key}, |row| decode(Kind::Value, row))
         .optional()
 }
 
-pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<v1::ActionStatus>> {
-    let mut statement = connection.prepare_cached("SELECT status FROM action WHERE over = 0 ORDER BY id")?;
-    statement.query_map([], decode)?.collect()
+/// Each with its target.
+pub(super) fn unfinished(connection: &Connection) -> rusqlite::Result<Vec<(Read<v1::ActionStatus>, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT status, id, target_id FROM action WHERE over = 0 ORDER BY id")?;
+    statement.query_map([], |row| Ok((decode(Kind::Action, row)?, row.get(2)?)))?.collect()
 }
 
-pub(super) fn operations(connection: &Connection) -> rusqlite::Result<Vec<v1::Operation>> {
-    let mut statement = connection.prepare_cached("SELECT operation FROM operation ORDER BY name")?;
-    statement.query_map([], decode)?.collect()
+pub(super) fn operations(connection: &Connection) -> rusqlite::Result<Vec<Read<v1::Operation>>> {
+    let mut statement = connection.prepare_cached("SELECT operation, name FROM operation ORDER BY name")?;
+    statement.query_map([], |row| decode(Kind::Operation, row))?.collect()
 }
 
 /// At most `limit` actions, newest first, all older than the one of the id `before` where there is one.
@@ -145,13 +188,15 @@ pub(super) fn actions(
     connection: &Connection,
     request: &v1::ListActionsRequest,
     limit: u32,
-) -> rusqlite::Result<Vec<v1::ActionStatus>> {
+) -> rusqlite::Result<Vec<Read<v1::ActionStatus>>> {
     let mut conditions = vec!["1"];
     conditions.extend((!request.page_token.is_empty()).then_some("id < :before"));
     conditions.extend((!request.target_id.is_empty()).then_some("target_id = :target_id"));
     conditions.extend(request.active_only.then_some("over = 0"));
-    let sql =
-        format!("SELECT status FROM action WHERE {} ORDER BY id DESC LIMIT :limit", conditions.join(" AND "));
+    let sql = format!(
+        "SELECT status, id FROM action WHERE {} ORDER BY id DESC LIMIT :limit",
+        conditions.join(" AND ")
+    );
     let mut statement = connection.prepare_cached(&sql)?;
     for (name, value) in [(":before", &request.page_token), (":target_id", &request.target_id)] {
         if let Some(index) = statement.parameter_index(name)? {
@@ -161,24 +206,12 @@ pub(super) fn actions(
     if let Some(index) = statement.parameter_index(":limit")? {
         statement.raw_bind_parameter(index, limit)?;
     }
-    statement.raw_query().mapped(decode).collect()
+    statement.raw_query().mapped(|row| decode(Kind::Action, row)).collect()
 }
 
-pub(super) fn action(connection: &Connection, id: &str) -> rusqlite::Result<Option<v1::ActionStatus>> {
+pub(super) fn action(connection: &Connection, id: &str) -> rusqlite::Result<Option<Read<v1::ActionStatus>>> {
     connection
-        .prepare_cached("SELECT status FROM action WHERE id = :id")?
-        .query_row(named_params! {":id": id}, decode)
+        .prepare_cached("SELECT status, id FROM action WHERE id = :id")?
+        .query_row(named_params! {":id": id}, |row| decode(Kind::Action, row))
         .optional()
-}
-
-pub(super) fn decode<T: Message + Default>(row: &Row<'_>) -> rusqlite::Result<T> {
-    decode_at(row, 0)
-}
-
-/// The message in a column.
-pub(super) fn decode_at<T: Message + Default>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-    let blob = row.get_ref(column)?.as_blob()?;
-    T::decode(blob).map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Blob, Box::new(error))
-    })
 }

@@ -41,7 +41,7 @@ async fn what_was_written_is_there_after_a_new_start() {
     let store = Store::open(&place.path).unwrap();
     assert_eq!(store.server_id(), id);
     assert_eq!(store.action("00000001").await.unwrap().state(), Reverted);
-    assert_eq!(ids(&store.unfinished_actions().await.unwrap()), ["00000002"]);
+    assert_eq!(ids(&store.unfinished_actions().await.unwrap().actions), ["00000002"]);
     assert_eq!(store.operations().await.unwrap(), [operation]);
     store.delete_operation("hairball").await.unwrap();
     assert!(store.operations().await.unwrap().is_empty());
@@ -162,19 +162,20 @@ async fn a_newer_schema_is_refused() {
 async fn a_full_disk_fails_the_write_and_is_over_once_there_is_room() {
     let place = place();
     let mut opened = open::open(&place.path).unwrap();
-    let (server_id, ids) = prepare(&opened.writer).unwrap();
+    let health = Arc::<Health>::default();
+    let (server_id, ids) = prepare(&opened.writer, &health).unwrap();
     let pages: u32 = opened.writer.pragma_query_value(None, "page_count", |row| row.get(0)).unwrap();
     // SQLite says SQLITE_FULL for its own limit as it does for the disk's.
     opened.writer.pragma_update(None, "max_page_count", pages + 8).unwrap();
-    let health = Arc::<Health>::default();
     let writer =
         Writer::start(std::mem::replace(&mut opened.writer, open::in_memory().unwrap()), health.clone());
     let store = Store(Arc::new(Inner {
         server_id,
         ids,
         health,
+        told: quarantine::Told::default(),
         writer: Some(writer.unwrap()),
-        reader: Arc::new(Mutex::new(opened.reader)),
+        reader: Arc::new(Mutex::new(opened.reader.unwrap())),
         _lock: Some(opened.lock),
     }));
     let big = |number| v1::ActionStatus { source: "x".repeat(16 << 10), ..status(number, Started) };
@@ -190,7 +191,7 @@ async fn a_full_disk_fails_the_write_and_is_over_once_there_is_room() {
     assert!(problem.hint.contains("room"), "{problem}");
     assert!(store.problem().unwrap().contains("full"));
     store.record_action(&big(99));
-    assert_eq!(store.unfinished_actions().await.unwrap().len(), written as usize, "reads go on");
+    assert_eq!(store.unfinished_actions().await.unwrap().actions.len(), written as usize, "reads go on");
     // Room is made: what is there is overwritten by less.
     for number in 0..written {
         while store.put_action(&status(number, Reverted)).await.is_err() {}
@@ -213,7 +214,7 @@ async fn many_writers_share_transactions_and_all_are_served() {
     for task in tasks {
         task.await.unwrap().unwrap();
     }
-    assert_eq!(store.unfinished_actions().await.unwrap().len(), 2000);
+    assert_eq!(store.unfinished_actions().await.unwrap().actions.len(), 2000);
 }
 
 mod suites {
@@ -249,7 +250,7 @@ mod suites {
         let store = Store::open(&place.path).unwrap();
         assert_eq!(store.suite_record(at(1)).await.unwrap(), record(1));
         assert_eq!(store.experiments_of(at(1)).await.unwrap(), [experiments[0].clone(), finished.clone()]);
-        assert_eq!(store.unfinished_experiments().await.unwrap(), experiments[..1]);
+        assert_eq!(store.unfinished_experiments().await.unwrap(), [(experiments[0].clone(), 0)]);
         assert_eq!(store.experiment(&finished.id).await.unwrap(), finished);
         assert_eq!(store.experiments("", 10).await.unwrap()[0], finished);
         assert_eq!(store.experiments(&finished.id, 10).await.unwrap(), experiments[..1]);
@@ -289,5 +290,95 @@ mod suites {
             store.put_value("x", &value).await.unwrap();
             assert_eq!(store.value("x").await.unwrap(), Some(value));
         }
+    }
+}
+
+mod set_aside {
+    use v1::{Experiment, ExperimentSuite, SuiteRecord, experiment_state::Name as ExperimentState};
+
+    use super::*;
+
+    /// A store with one record of everything, and what was done to its file while it was closed.
+    async fn damaged(sql: &str) -> (Place, Store) {
+        let place = place();
+        let store = Store::open(&place.path).unwrap();
+        store.put_action(&status(1, Started)).await.unwrap();
+        store.put_action(&status(2, Started)).await.unwrap();
+        let operation = |name: &str| v1::Operation { name: name.to_owned(), ..Default::default() };
+        store.put_operation(&operation("a")).await.unwrap();
+        store.put_operation(&operation("b")).await.unwrap();
+        store.put_value("admin_state", &operation("x")).await.unwrap();
+        let suite = SuiteRecord {
+            at: Some(chaos_kitty::Timestamp { seconds: 7, nanos: 0 }),
+            suite: Some(ExperimentSuite::default()),
+            ..Default::default()
+        };
+        let experiment = |id: &str| Experiment {
+            id: id.to_owned(),
+            suite: suite.at,
+            experiment_state: ExperimentState::Started.into(),
+            ..Default::default()
+        };
+        store.put_suite(&suite, &[experiment("e1"), experiment("e2")]).await.unwrap();
+        store.begin_epoch().await.unwrap();
+        drop(store);
+        Connection::open(&place.path).unwrap().execute_batch(sql).unwrap();
+        let store = Store::open(&place.path).unwrap();
+        (place, store)
+    }
+
+    fn told(store: &Store) -> Vec<(String, String)> {
+        store.all_set_aside().into_iter().map(|row| (row.kind, row.key)).collect()
+    }
+
+    #[tokio::test]
+    async fn one_record_that_can_not_be_read_is_set_aside_wherever_it_is() {
+        let broken = "UPDATE action SET status = x'ffffffff' WHERE id = (SELECT min(id) FROM action);
+             UPDATE operation SET operation = x'ffffffff' WHERE name = 'a';
+             UPDATE experiment SET experiment = x'ffffffff' WHERE id = 'e1';
+             UPDATE suite SET suite = x'ffffffff';
+             UPDATE meta SET value = 'no' WHERE key IN ('epoch', 'next_connection_id');
+             UPDATE meta SET value = x'ffffffff' WHERE key = 'admin_state';";
+        let (place, store) = damaged(broken).await;
+        assert_eq!(check(&place.path).unwrap().len(), 4, "{:?}", check(&place.path));
+        assert_eq!(store.unfinished_actions().await.unwrap().actions.len(), 1);
+        assert_eq!(store.newest_actions(9).await.unwrap().len(), 1);
+        assert_eq!(store.operations().await.unwrap().len(), 1);
+        assert_eq!(store.unfinished_experiments().await.unwrap().len(), 1);
+        assert!(store.suites(None, 9).await.unwrap().is_empty());
+        let at = chaos_kitty::Timestamp { seconds: 7, nanos: 0 };
+        assert_eq!(store.experiments_of(at).await.unwrap().len(), 1);
+        let state = store.value::<v1::AdminStateResponse>("admin_state").await;
+        assert_eq!(state.unwrap_err().code, Code::Unreadable);
+        store.settle().await.unwrap();
+        assert_eq!(store.value::<v1::AdminStateResponse>("admin_state").await.unwrap(), None);
+        assert!(store.begin_epoch().await.unwrap() > 0, "an epoch that is none is begun anew");
+        assert!(store.next_connection_id() > 4096);
+        let kinds: Vec<_> = told(&store).into_iter().map(|(kind, _)| kind).collect();
+        assert_eq!(kinds, ["action", "operation", "suite", "experiment", "value", "value"]);
+        // Kept for a person, told by the next start, and by `kittyd check`.
+        let before = told(&store);
+        drop(store);
+        let store = Store::open(&place.path).unwrap();
+        let hurt = store.recall_set_aside().await.unwrap();
+        assert_eq!(hurt.len(), 1, "the action was not over: {hurt:?}");
+        assert_eq!(told(&store), before);
+        assert_eq!(store.unfinished_actions().await.unwrap().actions.len(), 1);
+        assert!(check(&place.path).unwrap().iter().any(|line| line.contains("operation a")));
+    }
+
+    #[tokio::test]
+    async fn starts_that_end_before_their_experiments_are_driven_are_counted() {
+        let (_place, store) = damaged("").await;
+        let attempts = async |store: &Store| -> Vec<u32> {
+            let unfinished = store.unfinished_experiments().await.unwrap();
+            unfinished.into_iter().map(|(_, attempts)| attempts).collect()
+        };
+        store.begin_attempt().await.unwrap();
+        store.begin_attempt().await.unwrap();
+        assert_eq!(attempts(&store).await, [2, 2]);
+        store.end_attempt();
+        store.settle().await.unwrap();
+        assert_eq!(attempts(&store).await, [0, 0]);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -22,6 +22,7 @@ use super::{
     error::problem,
     sql::{self, Write},
 };
+use crate::task::{self, lock};
 
 /// Writes in one transaction at the most.
 const BATCH: usize = 512;
@@ -39,12 +40,14 @@ const PRUNE_EVERY: u64 = 10_000;
 pub(super) struct Health {
     /// Set from the first write that failed to the next one that did not.
     problem: Mutex<Option<String>>,
+    /// What could not be written at the start, since the disk was full, and goes before the next write.
+    owed: Mutex<Vec<Write>>,
     lost: AtomicU64,
 }
 
 impl Health {
     pub(super) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.problem).clone()
     }
 
     pub(super) fn lost(&self) -> u64 {
@@ -55,8 +58,26 @@ impl Health {
         self.lost.fetch_add(writes, Ordering::Relaxed);
     }
 
-    fn set(&self, present: Option<&Problem>) {
-        let mut slot = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Has this written before anything else, once that is possible.
+    pub(super) fn owe(&self, write: Write) {
+        lock(&self.owed).push(write);
+    }
+
+    /// Writes all of it in one transaction, or nothing.
+    pub(super) fn commit(&self, connection: &Connection, writes: &[&Write]) -> Result<(), Problem> {
+        let mut owed = lock(&self.owed);
+        let all: Vec<&Write> = owed.iter().chain(writes.iter().copied()).collect();
+        let outcome = transaction(connection, &all).map_err(|error| problem(&error));
+        if outcome.is_ok() {
+            owed.clear();
+        }
+        drop(owed);
+        self.set(outcome.as_ref().err());
+        outcome
+    }
+
+    pub(super) fn set(&self, present: Option<&Problem>) {
+        let mut slot = lock(&self.problem);
         match (present, slot.as_ref()) {
             (Some(problem), None) => tracing::error!(%problem, "the store can not be written"),
             (None, Some(_)) => tracing::info!("the store can be written again"),
@@ -85,7 +106,7 @@ impl Writer {
         let (jobs, inbox) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("store".to_owned())
-            .spawn(move || Thread { connection, health, actions: 0 }.run(&inbox))?;
+            .spawn(move || task::needed(|| Thread { connection, health, actions: 0 }.run(&inbox)))?;
         Ok(Self { places: Arc::new(Semaphore::new(QUEUE)), jobs: Some(jobs), thread: Some(thread) })
     }
 
@@ -171,9 +192,7 @@ impl Thread {
     }
 
     fn commit(&self, writes: &[&Write]) -> Result<(), Problem> {
-        let outcome = transaction(&self.connection, writes).map_err(|error| problem(&error));
-        self.health.set(outcome.as_ref().err());
-        outcome
+        self.health.commit(&self.connection, writes)
     }
 }
 

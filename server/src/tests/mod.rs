@@ -1,6 +1,7 @@
 //! The server over a real Unix socket, below nodes and callers that the tests play.
 
 mod actions;
+mod aside;
 mod attach;
 mod away;
 mod departure;

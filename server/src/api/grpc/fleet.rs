@@ -7,6 +7,7 @@ use chaos_kitty::{
 };
 
 use super::Service;
+use crate::task;
 
 /// Targets on a page where the request does not say, and at the most.
 const PAGE: usize = 1000;
@@ -24,6 +25,7 @@ pub(super) fn status(service: &Service) -> Status {
         ("records", service.store.lost()),
         ("notifications", service.notifier.lost()),
         ("log_lines", telemetry::lines_left_out()),
+        ("panics", task::panics()),
     ];
     losses.extend(
         counted.into_iter().filter(|(_, lost)| *lost > 0).map(|(name, lost)| (name.to_owned(), lost)),
@@ -46,6 +48,7 @@ pub(super) fn status(service: &Service) -> Status {
         listening: listening.map(|listening| listening.addresses.clone()).unwrap_or_default(),
         admin_state: service.admin.get().state,
         experiments: u32::try_from(service.experiments.count()).unwrap_or(u32::MAX),
+        set_aside: service.store.all_set_aside(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The translation, both ways, below a service that answers what each test wants.
 
 mod legacy;
+mod panic;
 mod script;
 mod suite;
 

@@ -25,6 +25,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::{message::Notification, webhook::Hook};
 use super::Bus;
+use crate::task::{self, OnPanic};
 
 pub use self::{
     message::Format,
@@ -73,7 +74,7 @@ impl Notifier {
 }
 
 fn spawn(task: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
-    AbortOnDropHandle::new(tokio::spawn(task))
+    AbortOnDropHandle::new(task::spawn(OnPanic::End, task))
 }
 
 /// Watches, and watches again where it fell behind. How many of the events that it missed were meant for people is
@@ -83,7 +84,9 @@ async fn follow(bus: Arc<Bus>, queues: Vec<Queue>, lost: Arc<AtomicU64>) {
     while let Ok(mut events) = bus.watch(&kinds) {
         while let Some(event) = events.next().await {
             match event {
-                Ok(event) => tell(&event, &queues, &lost),
+                // What can not be told loses itself, not the next one.
+                Ok(event) if task::guarded(|| tell(&event, &queues, &lost)).is_ok() => {}
+                Ok(_) => drop(lost.fetch_add(1, Ordering::Relaxed)),
                 Err(problem) => {
                     lost.fetch_add(1, Ordering::Relaxed);
                     tracing::warn!(%problem, "notifications were lost");

@@ -26,6 +26,7 @@ use super::{
     message::{Format, Notification},
     tls,
 };
+use crate::task;
 
 /// Where notifications go.
 #[derive(Clone, Debug)]
@@ -99,7 +100,7 @@ impl Hook {
     /// Delivers what comes, one after the other, until nothing can come any more.
     pub(super) async fn deliver(self, mut inbox: mpsc::Receiver<Arc<Notification>>) {
         while let Some(notification) = inbox.recv().await {
-            if let Err(why) = self.send(&notification).await {
+            if let Err(why) = task::caught(self.send(&notification)).await.and_then(|sent| sent) {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 let host = self.webhook.url.host().unwrap_or_default();
                 tracing::warn!(host, why, "a notification was not delivered to a webhook");

@@ -109,6 +109,35 @@ fn the_time_of_the_last_end_outlives_a_restart() {
     });
 }
 
+#[test]
+fn one_that_can_not_be_driven_is_set_aside_and_the_next_goes_on() {
+    at_once(async {
+        let world = World::start(4).await;
+        world.panic_at_orders(true);
+        world.experiments().build(suite(&["delay"])).await.unwrap();
+        sleep(LONG).await;
+        assert!(world.experiments().active().is_empty() && all(&world).await.is_empty());
+        assert_eq!(world.engaged(), 0);
+        world.panic_at_orders(false);
+        world.experiments().build(suite(&["delay"])).await.unwrap();
+        sleep(LONG).await;
+        assert_eq!(all(&world).await[0].experiment_state(), State::Finished);
+    });
+}
+
+#[test]
+fn one_that_two_starts_could_not_drive_is_not_taken_up_again() {
+    at_once(async {
+        for (crashes, taken_up) in [(1, 1), (2, 0)] {
+            let world = World::start(4).await;
+            world.experiments().build(suite(&["delay"])).await.unwrap();
+            sleep(Duration::from_secs(20)).await;
+            world.restart_after(crashes).await;
+            assert_eq!(world.experiments().active().len(), taken_up, "after {crashes}");
+        }
+    });
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

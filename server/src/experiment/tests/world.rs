@@ -66,6 +66,8 @@ struct State {
     admin: Admin,
     /// The agent of all targets is away.
     away: bool,
+    /// Whoever orders something panics.
+    panics: bool,
 }
 
 struct Mark(Arc<AtomicUsize>);
@@ -109,9 +111,17 @@ impl World {
 
     /// Another start of the server: whatever was under way is forgotten.
     pub(super) async fn restart(&self) {
+        self.restart_after(0).await;
+    }
+
+    /// The same, after so many starts that ended before they drove anything.
+    pub(super) async fn restart_after(&self, crashes: usize) {
         drop(self.experiments.lock().unwrap().take());
         // Tasks that were under way end where they are: nobody polls them any more once they have yielded.
         tokio::task::yield_now().await;
+        for _ in 0..crashes {
+            self.store.begin_attempt().await.unwrap();
+        }
         let begun = self.begun;
         let clock = Arc::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) + begun.elapsed());
         let port = self.port.clone();
@@ -162,6 +172,10 @@ impl World {
 
     pub(super) fn sick_until(&self, word: &str, count: usize) {
         self.port.state.lock().unwrap().sick_until = (word.to_owned(), count);
+    }
+
+    pub(super) fn panic_at_orders(&self, panics: bool) {
+        self.port.state.lock().unwrap().panics = panics;
     }
 
     pub(super) fn orders(&self) -> Vec<String> {
@@ -243,6 +257,8 @@ impl Port for Fake {
         action: Action,
         source: String,
     ) -> BoxFuture<'static, Result<(), Problem>> {
+        let panics = self.state.lock().unwrap().panics;
+        assert!(!panics, "told to");
         let mut state = self.state.lock().unwrap();
         let kills = matches!(action.kind, Some(Kind::Kill(_)));
         let now = if kills { ActionState::Done } else { ActionState::Started };

@@ -173,3 +173,25 @@ async fn a_target_that_can_not_take_the_action_or_is_not_selected_is_not_drawn()
         assert_eq!(status.targets, targets, "{selector:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_panics_is_listed_with_that_until_it_is_put_again() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (fleet, wall, broken) = (Fleet::of(&["a"]), Clock::new().wall(), Arc::<AtomicBool>::default());
+    let breaks = broken.clone();
+    let clock: WallClock = Arc::new(move || {
+        assert!(!breaks.load(Ordering::SeqCst), "the clock is broken");
+        wall()
+    });
+    let store = Store::in_memory().expect("a store in memory");
+    let operations = Operations::start(fleet, store, clock);
+    operations.put(hairball("h", seconds(5))).await.expect("it fits");
+    broken.store(true, Ordering::SeqCst);
+    pass(seconds(60)).await;
+    let listed = operations.list().remove(0);
+    assert!(listed.problem.expect("a problem").message.contains("the clock is broken"));
+    broken.store(false, Ordering::SeqCst);
+    operations.put(hairball("h", seconds(5))).await.expect("it fits");
+    pass(seconds(60)).await;
+    assert!(operations.list()[0].problem.is_none() && operations.list()[0].rounds > 5);
+}
