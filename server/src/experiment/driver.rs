@@ -132,6 +132,7 @@ impl Experiments {
         {
             entry.take_in(&status);
         }
+        let now = entry.now(now);
         entry.look(&self.port.look(&entry.target), now);
         let counts =
             entry.presence == Presence::Gone || entry.method.health == super::method::Health::Complete;

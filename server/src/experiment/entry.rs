@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::SystemTime};
 
 use chaos_kitty::{
-    Problem,
+    Problem, Timestamp,
     v1::{
         ActionStatus, AdminStateResponse, Experiment, Target, action_state::Name as ActionState,
         end_reason::Name as Reason, experiment_state::Name as State, target_health::State as Health,
     },
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use super::{
     life::{Fault, Presence, Seen},
@@ -47,6 +47,8 @@ pub(super) struct Entry {
     pub(super) refused: Option<Problem>,
     pub(super) checked: Option<bool>,
     pub(super) finalized: Option<Result<(), Problem>>,
+    /// When its last change was seen here, on a clock that nobody sets.
+    changed_at: Instant,
     _engagement: Box<dyn Engagement>,
 }
 
@@ -76,6 +78,7 @@ impl Entry {
             refused: None,
             checked: None,
             finalized: None,
+            changed_at: Instant::now(),
             _engagement: engagement,
         }
     }
@@ -112,9 +115,9 @@ impl Entry {
         if !(self.presence == Presence::Gone && seen == Presence::Away) {
             self.presence = seen;
         }
-        self.away_since = (seen == Presence::Away).then(|| self.away_since.unwrap_or(now));
+        self.away_since = (seen == Presence::Away).then(|| self.away_since.unwrap_or(now).min(now));
         let is_over = self.fault.is_over() && self.fault != Fault::None;
-        self.over_since = is_over.then(|| self.over_since.unwrap_or(now));
+        self.over_since = is_over.then(|| self.over_since.unwrap_or(now).min(now));
     }
 
     /// All that a decision is made of.
@@ -144,8 +147,20 @@ impl Entry {
         seen
     }
 
+    /// The time for it: by the wall clock, but no earlier than what is recorded of it and the time since then. A clock
+    /// that was set ahead when that was recorded, and then back, would else let it wait until it is there again.
+    pub(super) fn now(&self, wall: SystemTime) -> SystemTime {
+        let experiment = self.experiment();
+        let last = experiment.transitions.last().and_then(|last| last.at);
+        let recorded = [last, experiment.last_self_healing_time].into_iter().flatten();
+        let recorded = recorded.filter_map(Timestamp::system_time).max();
+        let least = recorded.and_then(|recorded| recorded.checked_add(self.changed_at.elapsed()));
+        least.map_or(wall, |least| least.max(wall))
+    }
+
     /// Takes in a change that is recorded.
     pub(super) fn changed(&mut self, experiment: &Experiment) {
+        self.changed_at = Instant::now();
         if experiment.experiment_state != self.experiment().experiment_state {
             self.tried = false;
             self.refused = None;

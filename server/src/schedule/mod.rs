@@ -282,7 +282,9 @@ impl Scheduler {
     }
 
     fn backoff_until(&self, times: &Times, activity: Activity) -> Option<Timestamp> {
-        let until = activity.ended?.checked_add(self.backoff(times))?;
+        // What ended on a clock that was set ahead, and then back, ended before this.
+        let ended = activity.ended.filter(|ended| *ended <= (self.clock)())?;
+        let until = ended.checked_add(self.backoff(times))?;
         Timestamp::try_from(until).ok()
     }
 

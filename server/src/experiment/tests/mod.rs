@@ -41,7 +41,7 @@ fn states(experiment: &Experiment) -> Vec<State> {
 
 async fn all(world: &World) -> Vec<Experiment> {
     let request = ListExperimentsRequest { all: true, ..Default::default() };
-    world.experiments().list(&request).await.unwrap().experiments
+    world.experiments().list(&request).await.unwrap().entries
 }
 
 #[test]
@@ -121,6 +121,21 @@ fn one_that_can_not_be_driven_is_set_aside_and_the_next_goes_on() {
         world.panic_at_orders(false);
         world.experiments().build(suite(&["delay"])).await.unwrap();
         sleep(LONG).await;
+        assert_eq!(all(&world).await[0].experiment_state(), State::Finished);
+    });
+}
+
+#[test]
+fn a_clock_set_a_year_ahead_and_back_keeps_no_experiment_waiting() {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    at_once(async {
+        let world = World::start(4).await;
+        world.set_ahead(YEAR);
+        world.experiments().build(suite(&["delay"])).await.unwrap();
+        sleep(Duration::from_secs(20)).await;
+        assert_eq!(all(&world).await[0].experiment_state(), State::Started);
+        world.set_ahead(Duration::ZERO);
+        sleep(Duration::from_secs(120)).await;
         assert_eq!(all(&world).await[0].experiment_state(), State::Finished);
     });
 }

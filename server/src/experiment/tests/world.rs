@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -44,6 +44,8 @@ pub(super) struct World {
     port: Arc<Fake>,
     store: Store,
     begun: Instant,
+    /// How many seconds the wall clock is set ahead.
+    ahead: Arc<AtomicU64>,
     experiments: Mutex<Option<Arc<Experiments>>>,
 }
 
@@ -103,6 +105,7 @@ impl World {
             port: Arc::new(port),
             store: Store::in_memory().unwrap(),
             begun: Instant::now(),
+            ahead: Arc::default(),
             experiments: Mutex::new(None),
         };
         world.restart().await;
@@ -122,11 +125,19 @@ impl World {
         for _ in 0..crashes {
             self.store.begin_attempt().await.unwrap();
         }
-        let begun = self.begun;
-        let clock = Arc::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) + begun.elapsed());
+        let (begun, ahead) = (self.begun, self.ahead.clone());
+        let clock = Arc::new(move || {
+            let ahead = Duration::from_secs(ahead.load(Ordering::Relaxed));
+            SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 30) + begun.elapsed() + ahead
+        });
         let port = self.port.clone();
         let started = Experiments::start(port, self.store.clone(), clock, Settings::default()).await;
         *self.experiments.lock().unwrap() = Some(started.unwrap());
+    }
+
+    /// Sets the wall clock: so far ahead of what it would be.
+    pub(super) fn set_ahead(&self, ahead: Duration) {
+        self.ahead.store(ahead.as_secs(), Ordering::Relaxed);
     }
 
     pub(super) fn experiments(&self) -> Arc<Experiments> {
