@@ -15,8 +15,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 /// Answers that wait for the server to read.
 const ANSWERS: usize = 64;
-/// Other messages that wait for it.
-const BULK: usize = 64;
+/// Other messages that wait for it; each may be as large as messages are.
+const BULK: usize = 8;
 
 /// The near end of a stream to the server.
 pub(super) struct Outbound {

@@ -21,7 +21,7 @@ use tonic::Streaming;
 use super::{
     Uplink,
     outbound::{Outbound, own, stalled},
-    roster,
+    relay, roster,
 };
 use crate::{executor::step, host::heap, platform::Roster, state::Seen};
 
@@ -63,7 +63,7 @@ pub(super) struct Session<'a> {
     pub(super) told: bool,
     /// The number of the last report sent.
     pub(super) reported: u64,
-    pub(super) relayed: mpsc::Receiver<AgentMessage>,
+    pub(super) relayed: relay::Receiver<AgentMessage>,
     /// Answers to this stream's steps.
     pub(super) steps: (mpsc::Sender<StepResult>, mpsc::Receiver<StepResult>),
     /// When the server last said something, and when it last made room for something bulky.

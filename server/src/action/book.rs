@@ -7,6 +7,7 @@ use std::{
 };
 
 use chaos_kitty::v1::{ActionStatus, action_state::Name as State, event};
+use prost::Message;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
@@ -17,8 +18,8 @@ use crate::{
     task::lock,
 };
 
-/// Actions that are over, kept in memory.
-const FINISHED: usize = 10_000;
+/// Actions that are over, kept in memory, and their bytes on the wire.
+const FINISHED: (usize, usize) = (10_000, 32 << 20);
 
 /// See the module.
 pub(super) struct Book {
@@ -33,6 +34,7 @@ struct Pages {
     active: BTreeMap<String, Entry>,
     finished: HashMap<String, Arc<ActionStatus>>,
     finished_order: VecDeque<String>,
+    finished_bytes: usize,
 }
 
 /// An action that is not over.
@@ -76,7 +78,7 @@ impl Book {
         let status = receiver.borrow().clone();
         self.tell(&status);
         let mut pages = self.pages();
-        if pages.finished.remove(&status.id).is_some() {
+        if pages.forget(&status.id) {
             pages.finished_order.retain(|id| *id != status.id);
         }
         pages.active.insert(status.id, entry);
@@ -189,12 +191,22 @@ impl Book {
 
 impl Pages {
     fn keep_finished(&mut self, status: ActionStatus) {
-        if self.finished_order.len() == FINISHED
-            && let Some(oldest) = self.finished_order.pop_front()
-        {
-            self.finished.remove(&oldest);
-        }
+        let (most, most_bytes) = FINISHED;
+        self.finished_bytes += status.encoded_len();
         self.finished_order.push_back(status.id.clone());
-        self.finished.insert(status.id.clone(), Arc::new(status));
+        if let Some(before) = self.finished.insert(status.id.clone(), Arc::new(status)) {
+            self.finished_bytes -= before.encoded_len();
+        }
+        while self.finished_order.len() > most || self.finished_bytes > most_bytes {
+            let Some(oldest) = self.finished_order.pop_front() else { return };
+            self.forget(&oldest);
+        }
+    }
+
+    /// False: it was not among those that are over.
+    fn forget(&mut self, id: &str) -> bool {
+        let forgotten = self.finished.remove(id);
+        self.finished_bytes -= forgotten.as_ref().map_or(0, |status| status.encoded_len());
+        forgotten.is_some()
     }
 }

@@ -10,6 +10,8 @@ use chaos_kitty::v1::{ActionStatus, Target, action_result::Kind};
 
 /// Targets remembered at the most; then all are forgotten, and found out anew.
 const TARGETS: usize = 10_000;
+/// Programs remembered of a target at the most, and the longest name, in bytes.
+const PROGRAMS: (usize, usize) = (32, 64);
 
 /// See the module. By target, in the incarnation in which it was seen.
 #[derive(Debug, Default)]
@@ -34,7 +36,12 @@ impl Missing {
             status.incarnation.clone_into(incarnation);
             programs.clear();
         }
-        programs.extend(figures.missing.iter().cloned());
+        let (most, longest) = PROGRAMS;
+        for program in figures.missing.iter().filter(|program| program.len() <= longest) {
+            if programs.len() < most {
+                programs.insert(program.clone());
+            }
+        }
     }
 
     /// What is known to be missing on a target, in order.

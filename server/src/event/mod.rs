@@ -1,13 +1,14 @@
 //! Fan-out of what happens to whoever watches, and notifications (`notify`). Nobody is waited for: a watcher that falls behind by more
-//! than [`BUFFER`] events is ended, and told how many it lost.
+//! events, or more bytes, than `ring` keeps is ended, and told how many it lost.
 
 mod level;
 pub mod notify;
+mod ring;
 
 use std::{
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use crate::task::lock;
@@ -16,11 +17,10 @@ use chaos_kitty::{
     v1::{Event, event::Kind},
 };
 use futures_util::Stream;
-use tokio::sync::broadcast;
-use tokio_stream::wrappers::{BroadcastStream, errors::BroadcastStreamRecvError};
+use tokio::sync::watch;
+use tokio_stream::wrappers::WatchStream;
 
-/// Events that a watcher may be behind.
-pub const BUFFER: usize = 4096;
+use self::ring::{Found, Ring};
 
 /// Every kind of event, by its field name in `Event.kind`.
 pub const KINDS: &[&str] = &[
@@ -40,17 +40,20 @@ pub const KINDS: &[&str] = &[
 ];
 
 /// Where events are published and watched.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Bus {
-    /// The number of the last event. Its lock keeps numbers and order of delivery the same.
-    last: Mutex<u64>,
-    sender: broadcast::Sender<Arc<Event>>,
+    /// Its lock keeps numbers and order of delivery the same.
+    state: Arc<Mutex<State>>,
+    /// Wakes whoever watches.
+    news: watch::Sender<()>,
 }
 
-impl Default for Bus {
-    fn default() -> Self {
-        Self { last: Mutex::new(0), sender: broadcast::channel(BUFFER).0 }
-    }
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the last event.
+    last: u64,
+    ring: Ring,
+    watchers: usize,
 }
 
 impl Bus {
@@ -61,16 +64,23 @@ impl Bus {
 
     /// The same, where the event is worth making only if somebody watches.
     pub fn publish_with(&self, make: impl FnOnce() -> (Kind, String)) {
-        let mut last = lock(&self.last);
-        *last += 1;
-        if self.sender.receiver_count() == 0 {
+        let mut state = lock(&self.state);
+        state.last += 1;
+        if state.watchers == 0 {
             return;
         }
         let (kind, message) = make();
         let level = level::level(&kind).into();
-        let event = Event { sequence: *last, at: Some(Timestamp::now()), message, kind: Some(kind), level };
-        // An error only says that the last watcher left in between.
-        let _ = self.sender.send(Arc::new(event));
+        let at = Some(Timestamp::now());
+        let event = Event { sequence: state.last, at, message, kind: Some(kind), level };
+        state.ring.push(Arc::new(event));
+        drop(state);
+        self.news.send_replace(());
+    }
+
+    #[cfg(test)]
+    fn watchers(&self) -> usize {
+        lock(&self.state).watchers
     }
 
     /// Watches from now on; no kinds are all kinds.
@@ -83,42 +93,76 @@ impl Bus {
                 .hint(format!("there are {}", KINDS.join(", "))));
         }
         let wanted = KINDS.iter().map(|kind| kinds.is_empty() || kinds.iter().any(|k| k == kind)).collect();
-        Ok(Watch { events: Some(BroadcastStream::new(self.sender.subscribe())), wanted })
+        let news = WatchStream::from_changes(self.news.subscribe());
+        let mut state = lock(&self.state);
+        state.watchers += 1;
+        let next = state.ring.next();
+        drop(state);
+        Ok(Watch { state: Arc::clone(&self.state), news, next, wanted, over: false })
     }
 }
 
 /// Events as they happen. Ends after an error.
 #[derive(Debug)]
 pub struct Watch {
-    events: Option<BroadcastStream<Arc<Event>>>,
+    state: Arc<Mutex<State>>,
+    news: WatchStream<()>,
+    /// Position of the event that is read next.
+    next: u64,
     /// In the order of [`KINDS`].
     wanted: Vec<bool>,
+    over: bool,
+}
+
+impl Watch {
+    /// The next event that is there, wanted or not.
+    fn take(&mut self) -> Found {
+        let found = lock(&self.state).ring.at(self.next);
+        self.next += u64::from(matches!(found, Found::Event(_)));
+        found
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut state = lock(&self.state);
+        state.watchers -= 1;
+        if state.watchers == 0 {
+            state.ring.clear();
+        }
+    }
 }
 
 impl Stream for Watch {
     type Item = Result<Arc<Event>, Problem>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            let Some(events) = &mut self.events else { return Poll::Ready(None) };
-            match ready!(Pin::new(events).poll_next(context)) {
-                Some(Ok(event)) => {
+        while !self.over {
+            match self.take() {
+                Found::Event(event) => {
                     if event.kind.as_ref().is_some_and(|kind| self.wanted[index(kind)]) {
                         return Poll::Ready(Some(Ok(event)));
                     }
                 }
-                Some(Err(BroadcastStreamRecvError::Lagged(lost))) => {
-                    self.events = None;
+                Found::Dropped(lost) => {
+                    self.over = true;
                     return Poll::Ready(Some(Err(fell_behind(lost))));
                 }
-                None => return Poll::Ready(None),
+                Found::Nothing => match Pin::new(&mut self.news).poll_next(context) {
+                    Poll::Ready(Some(())) => {}
+                    Poll::Ready(None) => self.over = true,
+                    Poll::Pending => return Poll::Pending,
+                },
             }
         }
+        Poll::Ready(None)
     }
 }
 
 fn fell_behind(lost: u64) -> Problem {
-    let message = format!("this watcher was behind by more than {BUFFER} events and lost {lost}");
+    let (events, bytes) = (ring::EVENTS, ring::BYTES);
+    let message =
+        format!("this watcher was behind by more than {events} events or {bytes} bytes and lost {lost}");
     Problem::new(Code::FellBehind, message).hint("watch again, list what matters, and read faster")
 }
 
@@ -170,7 +214,7 @@ mod tests {
     async fn a_watcher_that_does_not_read_is_ended_and_told_what_it_lost_and_others_are_not() {
         let bus = Bus::default();
         let mut slow = bus.watch(&[]).unwrap();
-        for _ in 0..BUFFER + 7 {
+        for _ in 0..ring::EVENTS + 7 {
             bus.publish(halted(), "");
         }
         let mut fresh = bus.watch(&[]).unwrap();
@@ -180,6 +224,33 @@ mod tests {
         assert!(slow.next().await.is_none());
         bus.publish(halted(), "");
         assert!(fresh.next().await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_does_not_read_large_events_is_ended_long_before_there_are_many() {
+        let bus = Bus::default();
+        let mut slow = bus.watch(&[]).unwrap();
+        let large = || Kind::Halted(Halted { reason: "x".repeat(1 << 20), source: String::new() });
+        for _ in 0..20 {
+            bus.publish(large(), "");
+        }
+        let problem = slow.next().await.unwrap().unwrap_err();
+        assert_eq!(problem.code, Code::FellBehind);
+        drop(slow);
+        assert_eq!(lock(&bus.state).ring.at(0), Found::Dropped(20), "nobody is left to read them");
+    }
+
+    #[tokio::test]
+    async fn a_watcher_that_waits_is_woken_and_ends_with_the_bus() {
+        let bus = Bus::default();
+        let mut watch = bus.watch(&[]).unwrap();
+        let (waiting, ()) = tokio::join!(watch.next(), async {
+            tokio::task::yield_now().await;
+            bus.publish(halted(), "");
+        });
+        assert!(waiting.unwrap().is_ok());
+        drop(bus);
+        assert!(watch.next().await.is_none());
     }
 
     #[test]

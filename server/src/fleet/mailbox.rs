@@ -8,10 +8,12 @@ use std::{
 
 use crate::task::lock;
 use chaos_kitty::{Code, Problem, v1::ServerMessage};
+use prost::Message;
 use tonic::Status;
 
-/// Messages that may wait. A peer that lets more pile up is cut off.
+/// Messages that may wait, and their bytes. A peer that lets more pile up is cut off.
 pub(super) const CAPACITY: usize = 4096;
+const BYTES: usize = 16 << 20;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub(super) struct Mailbox {
 #[derive(Debug, Default)]
 struct State {
     waiting: VecDeque<Box<ServerMessage>>,
+    /// Of those that wait.
+    bytes: usize,
     reader: Option<Waker>,
     closed: bool,
     /// The last word, once what waits is sent.
@@ -36,11 +40,13 @@ impl Mailbox {
         if state.closed {
             return false;
         }
-        if state.waiting.len() == CAPACITY {
-            state.waiting = VecDeque::new();
+        let bytes = state.bytes + message.encoded_len();
+        if state.waiting.len() == CAPACITY || bytes > BYTES {
+            (state.waiting, state.bytes) = (VecDeque::new(), 0);
             state.finish(fell_behind());
             return false;
         }
+        state.bytes = bytes;
         state.waiting.push_back(Box::new(message));
         state.wake();
         true
@@ -63,6 +69,7 @@ impl Mailbox {
     pub(super) fn poll(&self, context: &Context<'_>) -> Poll<Option<Result<ServerMessage, Status>>> {
         let mut state = self.lock();
         if let Some(message) = state.waiting.pop_front() {
+            state.bytes = state.bytes.saturating_sub(message.encoded_len());
             if state.waiting.is_empty() {
                 state.waiting = VecDeque::new();
             }
@@ -97,12 +104,14 @@ impl State {
 }
 
 fn fell_behind() -> Problem {
-    Problem::new(Code::FellBehind, format!("{CAPACITY} messages waited for this stream to be read"))
-        .hint("attach again and say Hello")
+    let what = format!("{CAPACITY} messages, or {BYTES} bytes, waited for this stream to be read");
+    Problem::new(Code::FellBehind, what).hint("attach again and say Hello")
 }
 
 #[cfg(test)]
 mod tests {
+    use chaos_kitty::v1::{ScriptContent, server_message::Kind};
+
     use super::*;
 
     fn next(mailbox: &Mailbox) -> Poll<Option<Result<ServerMessage, Status>>> {
@@ -128,6 +137,22 @@ mod tests {
         let mailbox = Mailbox::default();
         assert!((0..CAPACITY).all(|_| mailbox.push(ServerMessage::default())));
         assert!(!mailbox.push(ServerMessage::default()));
+        let Poll::Ready(Some(Err(status))) = next(&mailbox) else { panic!("no status") };
+        assert_eq!(Problem::from(status).code, Code::FellBehind);
+    }
+
+    #[test]
+    fn large_messages_cut_off_a_peer_that_does_not_read_long_before_many_do() {
+        let mailbox = Mailbox::default();
+        let content = ScriptContent { content: vec![0; 1 << 20].into(), ..ScriptContent::default() };
+        let large =
+            || ServerMessage { kind: Some(Kind::Script(content.clone())), ..ServerMessage::default() };
+        for _ in 0..100 {
+            assert!(mailbox.push(large()), "what is read makes room");
+            assert!(matches!(next(&mailbox), Poll::Ready(Some(Ok(_)))));
+        }
+        assert!((0..15).all(|_| mailbox.push(large())));
+        assert!(!mailbox.push(large()));
         let Poll::Ready(Some(Err(status))) = next(&mailbox) else { panic!("no status") };
         assert_eq!(Problem::from(status).code, Code::FellBehind);
     }

@@ -26,8 +26,9 @@ use crate::task::{self, lock};
 
 /// Writes in one transaction at the most.
 const BATCH: usize = 512;
-/// Writes that wait at the most.
-const QUEUE: usize = 8 * BATCH;
+/// Places for writes that wait. A write takes one for every [`PLACE`] bytes that it begins, and never more than all.
+const QUEUE: u32 = 4096;
+const PLACE: usize = 4 << 10;
 /// How often a store that could not be written is tried again when nobody asks for it.
 const PROBE: Duration = Duration::from_secs(1);
 /// How long a caller waits for a disk that hangs.
@@ -107,7 +108,7 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || task::needed(|| Thread { connection, health, actions: 0 }.run(&inbox)))?;
-        Ok(Self { places: Arc::new(Semaphore::new(QUEUE)), jobs: Some(jobs), thread: Some(thread) })
+        Ok(Self { places: Arc::new(Semaphore::new(QUEUE as usize)), jobs: Some(jobs), thread: Some(thread) })
     }
 
     /// Waits for a place, and then until it is on the disk.
@@ -120,7 +121,7 @@ impl Writer {
 
     async fn write_through(&self, write: Write) -> Result<(), Problem> {
         let gone = || Problem::internal("the store's thread has ended");
-        let place = self.places.clone().acquire_owned().await.map_err(|_| gone())?;
+        let place = self.places.clone().acquire_many_owned(places(&write)).await.map_err(|_| gone())?;
         let (done, answer) = oneshot::channel();
         self.send(Job { write, done: Some(done), _place: place });
         answer.await.map_err(|_| gone())?
@@ -128,7 +129,7 @@ impl Writer {
 
     /// Queues it; false when the queue is full.
     pub(super) fn queue(&self, write: Write) -> bool {
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return false };
+        let Ok(place) = self.places.clone().try_acquire_many_owned(places(&write)) else { return false };
         self.send(Job { write, done: None, _place: place });
         true
     }
@@ -146,6 +147,10 @@ impl Drop for Writer {
             let _ = thread.join();
         }
     }
+}
+
+fn places(write: &Write) -> u32 {
+    u32::try_from(write.bytes() / PLACE + 1).unwrap_or(QUEUE).min(QUEUE)
 }
 
 struct Thread {

@@ -14,13 +14,17 @@ use chaos_kitty::{
 };
 use futures_util::Stream;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{oneshot, watch},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::{Link, Relay, Upward, away, table::violation};
+use super::{
+    Link, Relay, Upward, away,
+    queue::{Receiver, Sender, queue},
+    table::violation,
+};
 
 /// Messages of the server that wait for a neighbour to read them.
 const DOWN: usize = 256;
@@ -33,7 +37,7 @@ const END_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// The near end of a neighbour's stream.
 pub(super) struct Handle {
-    down: mpsc::Sender<ServerMessage>,
+    down: Sender<ServerMessage>,
     cause: oneshot::Sender<Problem>,
     ended: CancellationToken,
     peer: Option<Arc<Watched>>,
@@ -42,7 +46,7 @@ pub(super) struct Handle {
 impl Handle {
     /// With the half that the neighbour reads from.
     pub(super) fn new(peer: Option<Arc<Watched>>) -> (Self, Received) {
-        let (down, messages) = mpsc::channel(DOWN);
+        let (down, messages) = queue(DOWN);
         let (cause, end) = oneshot::channel();
         let ended = CancellationToken::new();
         let received = Received { messages, end: Some(end), ended: ended.clone() };
@@ -51,7 +55,7 @@ impl Handle {
 
     /// Whether there was room for it.
     pub(super) fn send(&self, message: ServerMessage) -> bool {
-        !matches!(self.down.try_send(message), Err(mpsc::error::TrySendError::Full(_)))
+        self.down.try_send(message)
     }
 
     /// Ends the stream, with the reason after all that was sent.
@@ -69,7 +73,7 @@ impl Handle {
 
 /// What the neighbour reads: the server's messages, then why there are no more.
 pub(super) struct Received {
-    messages: mpsc::Receiver<ServerMessage>,
+    messages: Receiver<ServerMessage>,
     end: Option<oneshot::Receiver<Problem>>,
     ended: CancellationToken,
 }
@@ -149,7 +153,7 @@ async fn read(relay: &Relay, link: Link, mut stream: Streaming<AgentMessage>, he
     loop {
         match next {
             Ok(upward) => {
-                if forward(upward).await.is_err() {
+                if !forward(upward).await {
                     return;
                 }
             }
@@ -163,12 +167,14 @@ async fn read(relay: &Relay, link: Link, mut stream: Streaming<AgentMessage>, he
     }
 }
 
-/// Waits for room on the way up, which holds up this neighbour and nobody else.
-async fn forward((messages, up): Upward) -> Result<(), mpsc::error::SendError<AgentMessage>> {
+/// Waits for room on the way up, which holds up this neighbour and nobody else. False: the server is away.
+async fn forward((messages, up): Upward) -> bool {
     for message in messages {
-        up.send(message).await?;
+        if !up.send(message).await {
+            return false;
+        }
     }
-    Ok(())
+    true
 }
 
 /// Never, where the process is not known.

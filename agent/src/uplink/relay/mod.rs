@@ -7,6 +7,7 @@
 mod link;
 mod local;
 mod places;
+mod queue;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,12 +22,16 @@ use chaos_kitty::{
     peer::Watched,
     v1::{AgentMessage, Hello, ServerMessage, agent_message},
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-pub(crate) use self::local::{listen, serve};
 use self::{
     link::{Handle, Received},
+    queue::{Sender, queue},
     table::{Effect, Link, Table},
+};
+pub(crate) use self::{
+    local::{listen, serve},
+    queue::Receiver,
 };
 
 /// Messages of all neighbours that wait for the stream to the server.
@@ -43,13 +48,13 @@ struct Inner {
     table: Table,
     links: HashMap<Link, Handle>,
     /// The way up; none while the server is away.
-    up: Option<mpsc::Sender<AgentMessage>>,
+    up: Option<Sender<AgentMessage>>,
     last: Link,
     own: String,
 }
 
 /// What a neighbour's message leads to on the way up, and the way.
-type Upward = (Vec<AgentMessage>, mpsc::Sender<AgentMessage>);
+type Upward = (Vec<AgentMessage>, Sender<AgentMessage>);
 
 impl Relay {
     /// For the agent of that id.
@@ -65,8 +70,8 @@ impl Relay {
     }
 
     /// The server has welcomed this agent: neighbours may attach. What they say comes out of the receiver.
-    pub(crate) fn opened(&self) -> mpsc::Receiver<AgentMessage> {
-        let (up, out) = mpsc::channel(UP);
+    pub(crate) fn opened(&self) -> Receiver<AgentMessage> {
+        let (up, out) = queue(UP);
         self.inner().up = Some(up);
         self.ready.send_replace(true);
         out

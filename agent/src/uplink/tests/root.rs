@@ -34,7 +34,7 @@ pub(super) const EPOCH: u64 = 7;
 pub(super) struct Root {
     pub(super) path: PathBuf,
     pub(super) relay: Arc<Relay>,
-    pub(super) heard: mpsc::Receiver<AgentMessage>,
+    pub(super) heard: relay::Receiver<AgentMessage>,
     acceptor: JoinHandle<std::convert::Infallible>,
     _folder: tempfile::TempDir,
 }

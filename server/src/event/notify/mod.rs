@@ -20,7 +20,8 @@ use chaos_kitty::{
     v1::{Event, event::level::Name as Level},
 };
 use futures_util::StreamExt;
-use tokio::sync::mpsc;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::{message::Notification, webhook::Hook};
@@ -32,8 +33,9 @@ pub use self::{
     webhook::{Patience, Webhook},
 };
 
-/// Notifications that wait for one webhook.
+/// Notifications that wait for one webhook, and their bytes.
 const QUEUE: usize = 256;
+const QUEUE_BYTES: usize = 4 << 20;
 /// Kinds of events that may be meant for people.
 const KINDS: [&str; 6] = ["action", "halted", "resumed", "experiment", "admin_state", "suite"];
 
@@ -47,7 +49,22 @@ pub struct Notifier {
 /// A webhook as the fan-out sees it.
 struct Queue {
     levels: Vec<Level>,
-    sender: mpsc::Sender<Arc<Notification>>,
+    sender: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+/// A notification that waits, and its share of the room for them.
+struct Waiting {
+    notification: Arc<Notification>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Queue {
+    /// False: it is full.
+    fn push(&self, notification: Arc<Notification>, bytes: u32) -> bool {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes);
+        room.is_ok_and(|room| self.sender.try_send(Waiting { notification, _room: room }).is_ok())
+    }
 }
 
 impl Notifier {
@@ -60,7 +77,8 @@ impl Notifier {
         let (mut queues, mut tasks) = (Vec::new(), Vec::new());
         for webhook in webhooks {
             let (sender, inbox) = mpsc::channel(QUEUE);
-            queues.push(Queue { levels: webhook.levels.clone(), sender });
+            let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+            queues.push(Queue { levels: webhook.levels.clone(), sender, room });
             tasks.push(spawn(Hook::new(webhook, Arc::clone(&lost))?.deliver(inbox)));
         }
         tasks.push(spawn(follow(bus, queues, Arc::clone(&lost))));
@@ -99,9 +117,10 @@ async fn follow(bus: Arc<Bus>, queues: Vec<Queue>, lost: Arc<AtomicU64>) {
 fn tell(event: &Event, queues: &[Queue], lost: &AtomicU64) {
     let Some(notification) = Notification::of(event) else { return };
     notification.log();
+    let bytes = u32::try_from(event.encoded_len()).unwrap_or(u32::MAX);
     let notification = Arc::new(notification);
     for queue in queues.iter().filter(|queue| queue.levels.contains(&notification.level)) {
-        if queue.sender.try_send(Arc::clone(&notification)).is_err() {
+        if !queue.push(Arc::clone(&notification), bytes) {
             lost.fetch_add(1, Ordering::Relaxed);
         }
     }

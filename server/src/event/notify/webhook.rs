@@ -23,6 +23,7 @@ use tokio::{sync::mpsc, time::timeout};
 use uuid::Uuid;
 
 use super::{
+    Waiting,
     message::{Format, Notification},
     tls,
 };
@@ -98,9 +99,9 @@ impl Hook {
     }
 
     /// Delivers what comes, one after the other, until nothing can come any more.
-    pub(super) async fn deliver(self, mut inbox: mpsc::Receiver<Arc<Notification>>) {
-        while let Some(notification) = inbox.recv().await {
-            if let Err(why) = task::caught(self.send(&notification)).await.and_then(|sent| sent) {
+    pub(super) async fn deliver(self, mut inbox: mpsc::Receiver<Waiting>) {
+        while let Some(waiting) = inbox.recv().await {
+            if let Err(why) = task::caught(self.send(&waiting.notification)).await.and_then(|sent| sent) {
                 self.lost.fetch_add(1, Ordering::Relaxed);
                 let host = self.webhook.url.host().unwrap_or_default();
                 tracing::warn!(host, why, "a notification was not delivered to a webhook");

@@ -42,7 +42,7 @@ fn started(webhooks: Vec<Webhook>) -> (Arc<Bus>, Notifier) {
 
 /// Lets the fan-out begin to watch, and then come to what was published.
 async fn publish(bus: &Bus, kinds: impl IntoIterator<Item = Kind>) {
-    while bus.sender.receiver_count() == 0 {
+    while bus.watchers() == 0 {
         tokio::task::yield_now().await;
     }
     kinds.into_iter().for_each(|kind| bus.publish(kind, "a line for people"));
