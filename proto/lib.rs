@@ -15,6 +15,7 @@
 //! | [`hello`] | what a Hello must be, for whoever accepts one |
 //! | [`json`] | messages in proto JSON as people write them |
 //! | [`lease`], [`outbox`] | a node's side of the stream, shared by agent and worker |
+//! | [`page`] | lists in answers: pages by bytes, and entries that cannot be shown |
 //! | [`script`] | scripts: their headers and hashes |
 //! | [`signal`] | signals by name or number |
 //! | `settings`, `telemetry`, `notify` | layered settings, logs and traces, the service manager; with the feature `program` |
@@ -44,6 +45,7 @@ pub mod limits;
 pub mod notify;
 pub mod nss;
 pub mod outbox;
+pub mod page;
 pub mod peer;
 pub mod problem;
 pub mod procfs;

@@ -19,7 +19,7 @@ use std::{
     time::SystemTime,
 };
 
-use chaos_kitty::{Problem, v1};
+use chaos_kitty::{Problem, page, v1};
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 
@@ -127,7 +127,8 @@ impl Output {
         match self.format {
             Format::Table => self.raw(&status::render_event(event)),
             Format::Name => self.raw(&format!("{}\n", event.sequence)),
-            Format::Json | Format::Yaml => self.streamed(event),
+            // One that JSON cannot express must not end the watch.
+            Format::Json | Format::Yaml => self.streamed(&page::shown(event.clone()).0),
         }
     }
 

@@ -121,7 +121,8 @@ impl Bed {
     }
 
     async fn platform(&self) -> v1::Platform {
-        let listed = self.server.client().await.list_platforms(v1::ListPlatformsRequest {}).await.unwrap();
+        let listed =
+            self.server.client().await.list_platforms(v1::ListPlatformsRequest::default()).await.unwrap();
         let platforms = listed.into_inner().platforms;
         platforms.into_iter().find(|platform| platform.platform_type == "DockerPlatform").unwrap()
     }

@@ -61,7 +61,7 @@ async fn a_full_disk_is_reported_and_over_once_there_is_room() {
     assert!(refused.hint.contains("room"), "{refused}");
     let status = client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
     assert!(!status.store_problem.is_empty());
-    let operations = client.list_operations(v1::ListOperationsRequest {}).await.unwrap().into_inner();
+    let operations = client.list_operations(v1::ListOperationsRequest::default()).await.unwrap().into_inner();
     assert_eq!(operations.operations.len(), number, "what was put before still runs");
 
     drop(file);

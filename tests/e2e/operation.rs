@@ -24,7 +24,7 @@ fn put(sandbox: &Sandbox, server: &Server, words: &str) -> OperationStatus {
 }
 
 async fn list(server: &Server) -> Vec<OperationStatus> {
-    let list = server.client().await.list_operations(v1::ListOperationsRequest {}).await;
+    let list = server.client().await.list_operations(v1::ListOperationsRequest::default()).await;
     list.unwrap().into_inner().operations
 }
 

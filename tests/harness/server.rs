@@ -64,7 +64,7 @@ impl Server {
 
     /// All connected nodes.
     pub async fn agents(&self) -> Vec<v1::Agent> {
-        self.client().await.list_agents(ListAgentsRequest {}).await.unwrap().into_inner().agents
+        self.client().await.list_agents(ListAgentsRequest::default()).await.unwrap().into_inner().agents
     }
 
     /// Actions that are not over.

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use chaos_kitty::v1::ListAgentsRequest;
+use chaos_kitty::v1::{ListAgentsRequest, ListAgentsResponse};
+
+use super::pages;
 
 use crate::{
     args::{AgentCommand, Global},
@@ -14,7 +16,13 @@ use crate::{
 pub(super) async fn run(command: &AgentCommand, global: &Global, out: &Output) -> Outcome {
     let AgentCommand::List = command;
     let session = Session::open(global).await?;
-    let response = session.answer(session.client.clone().list_agents(ListAgentsRequest {})).await?;
+    let agents = pages::all(async |page_size, page_token| {
+        let request = ListAgentsRequest { page_size, page_token };
+        let page = session.answer(session.client.clone().list_agents(request)).await?;
+        Ok((page.agents, page.next_page_token))
+    })
+    .await?;
+    let response = ListAgentsResponse { agents, ..Default::default() };
     out.list(&response, &response.agents)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,8 +11,8 @@ use chaos_kitty::{
     v1::{
         BuildExperimentResponse, Experiment, ExperimentSuite, GetExperimentHistoryRequest,
         GetExperimentRequest, GetSuiteRecordRequest, HistoryEntry, ListExperimentMethodsRequest,
-        ListExperimentsRequest, ListExperimentsResponse, StartExperimentRequest, StopExperimentRequest,
-        SuiteRecord,
+        ListExperimentMethodsResponse, ListExperimentsRequest, ListExperimentsResponse,
+        StartExperimentRequest, StopExperimentRequest, SuiteRecord,
     },
 };
 
@@ -79,6 +79,10 @@ async fn built(session: &Session, response: &BuildExperimentResponse, wait: bool
             return follow::follow(session, out, &response.experiments, response.suite).await;
         }
     }
+    if response.shortened > 0 {
+        let shortened = response.shortened;
+        out.say(&format!("of {shortened} experiments only id and method fit the answer; `kittyctl experiment list` shows them"));
+    }
     out.list(response, &response.experiments)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -114,8 +118,15 @@ async fn stop(session: &Session, id: String, out: &Output) -> Outcome {
 }
 
 async fn methods(session: &Session, platform: Option<String>, out: &Output) -> Outcome {
-    let request = ListExperimentMethodsRequest { platform_type: platform.unwrap_or_default() };
-    let response = session.answer(session.client.clone().list_experiment_methods(request)).await?;
+    let platform_type = platform.unwrap_or_default();
+    let methods = pages::all(async |page_size, page_token| {
+        let request =
+            ListExperimentMethodsRequest { platform_type: platform_type.clone(), page_size, page_token };
+        let page = session.answer(session.client.clone().list_experiment_methods(request)).await?;
+        Ok((page.methods, page.next_page_token))
+    })
+    .await?;
+    let response = ListExperimentMethodsResponse { methods, ..Default::default() };
     out.list(&response, &response.methods)?;
     Ok(ExitCode::SUCCESS)
 }

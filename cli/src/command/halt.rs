@@ -32,6 +32,10 @@ pub(super) async fn halt(reason: Option<String>, global: &Global, out: &Output) 
     for line in unreached(&summary) {
         out.say(&line);
     }
+    let unnamed = (summary.unreached_total as usize).saturating_sub(summary.unreached.len());
+    if unnamed > 0 {
+        out.say(&format!("not reached: {unnamed} more; see `kittyctl agent list`"));
+    }
     Ok(if is_clean(&summary) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -5,11 +5,13 @@ use std::process::ExitCode;
 use chaos_kitty::{
     Code, Problem,
     v1::{
-        self, DeleteOperationRequest, Floop, Groom, Hairball, ListOperationsRequest, Operation,
-        PutOperationRequest, Scratch, Selector, Yowl, Zoomies,
+        self, DeleteOperationRequest, Floop, Groom, Hairball, ListOperationsRequest, ListOperationsResponse,
+        Operation, PutOperationRequest, Scratch, Selector, Yowl, Zoomies,
     },
 };
 use clap::ValueEnum;
+
+use super::pages;
 
 use crate::{
     args::{Global, Kind, OperationCommand, Parameters, PutArgs},
@@ -29,8 +31,13 @@ pub(super) async fn run(command: OperationCommand, global: &Global, out: &Output
         }
         OperationCommand::List => {
             let session = Session::open(global).await?;
-            let list = session.client.clone().list_operations(ListOperationsRequest {}).await;
-            let response = session.answer(async { list }).await?;
+            let operations = pages::all(async |page_size, page_token| {
+                let request = ListOperationsRequest { page_size, page_token };
+                let page = session.answer(session.client.clone().list_operations(request)).await?;
+                Ok((page.operations, page.next_page_token))
+            })
+            .await?;
+            let response = ListOperationsResponse { operations, ..Default::default() };
             out.list(&response, &response.operations)?;
         }
         OperationCommand::Delete { name } => {

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use chaos_kitty::v1::{GetScriptRequest, ListScriptsRequest};
+use chaos_kitty::v1::{GetScriptRequest, ListScriptsRequest, ListScriptsResponse};
+
+use super::pages;
 
 use crate::{
     args::{Format, Global, ScriptCommand},
@@ -16,7 +18,13 @@ pub(super) async fn run(command: ScriptCommand, global: &Global, out: &Output) -
     let mut client = session.client.clone();
     match command {
         ScriptCommand::List => {
-            let response = session.answer(client.list_scripts(ListScriptsRequest {})).await?;
+            let scripts = pages::all(async |page_size, page_token| {
+                let request = ListScriptsRequest { page_size, page_token };
+                let page = session.answer(session.client.clone().list_scripts(request)).await?;
+                Ok((page.scripts, page.next_page_token))
+            })
+            .await?;
+            let response = ListScriptsResponse { scripts, ..Default::default() };
             out.list(&response, &response.scripts)?;
         }
         ScriptCommand::Show { name } => {

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use chaos_kitty::{
-    Problem,
-    v1::{ListTargetsRequest, ListTargetsResponse},
-};
+use chaos_kitty::v1::{ListTargetsRequest, ListTargetsResponse};
+
+use super::pages;
 
 use crate::{
     args::{Global, TargetCommand},
@@ -17,7 +16,13 @@ use crate::{
 pub(super) async fn run(command: TargetCommand, global: &Global, out: &Output) -> Outcome {
     let request = request(command);
     let session = Session::open(global).await?;
-    let response = all_pages(&session, request).await?;
+    let targets = pages::all(async |page_size, page_token| {
+        let request = ListTargetsRequest { page_size, page_token, ..request.clone() };
+        let page = session.answer(session.client.clone().list_targets(request)).await?;
+        Ok((page.targets, page.next_page_token))
+    })
+    .await?;
+    let response = ListTargetsResponse { targets, ..Default::default() };
     out.list(&response, &response.targets)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -28,21 +33,5 @@ fn request(command: TargetCommand) -> ListTargetsRequest {
         platform_type: platform.unwrap_or_default(),
         aggregation_identifier: group.unwrap_or_default(),
         ..Default::default()
-    }
-}
-
-/// Every page, as one answer.
-async fn all_pages(
-    session: &Session,
-    mut request: ListTargetsRequest,
-) -> Result<ListTargetsResponse, Problem> {
-    let mut whole = ListTargetsResponse::default();
-    loop {
-        let page = session.answer(session.client.clone().list_targets(request.clone())).await?;
-        whole.targets.extend(page.targets);
-        if page.next_page_token.is_empty() {
-            return Ok(whole);
-        }
-        request.page_token = page.next_page_token;
     }
 }

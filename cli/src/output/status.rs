@@ -85,7 +85,9 @@ fn render(status: &Status, now: SystemTime) -> String {
     }));
     let mut active = status.active.clone();
     active.sort_by_key(|action| urgency(action.state()));
-    fields.push(field("faults", faults(&active)));
+    // A server of the version before shows all of them.
+    let total = active.len().max(usize::try_from(status.active_total).unwrap_or(usize::MAX));
+    fields.push(field("faults", faults(&active, total)));
     for action in active.iter().filter(|action| action.state() == State::Stuck) {
         if let Some(problem) = &action.problem {
             fields.push(field("stuck", Cell::new(format!("{}: {}", action.id, problem.message), Tone::Bad)));
@@ -128,20 +130,24 @@ fn urgency(state: State) -> u8 {
 }
 
 /// How many there are, and how many of them are trouble.
-fn faults(active: &[ActionStatus]) -> Cell {
+fn faults(active: &[ActionStatus], total: usize) -> Cell {
     if active.is_empty() {
         return "none".into();
     }
     let count = |state| active.iter().filter(|action| action.state() == state).count();
+    let listed = match total - active.len() {
+        0 => String::new(),
+        _ => format!(", {} of them here; `kittyctl action list --active` lists all", active.len()),
+    };
     let trouble: Vec<_> = [("STUCK", count(State::Stuck)), ("UNKNOWN", count(State::Unknown))]
         .into_iter()
         .filter(|(_, count)| *count > 0)
         .map(|(state, count)| format!("{count} {state}"))
         .collect();
     if trouble.is_empty() {
-        return active.len().to_string().into();
+        return format!("{total}{listed}").into();
     }
-    Cell::new(format!("{}: {}", active.len(), trouble.join(", ")), Tone::Bad)
+    Cell::new(format!("{total}: {}{listed}", trouble.join(", ")), Tone::Bad)
 }
 
 /// An action with all that is known of it.

@@ -6,6 +6,7 @@
 //! | `choose` | which targets of a selection are hit (pure) |
 //! | `missing` | programs that scripts did not find |
 //! | `script` | the collection of scripts |
+//! | `intake` | what is kept of a node's report (pure) |
 //! | `unleash` | from a request to orders |
 //! | `record` | what becomes of an action as reports come in (pure) |
 //! | `book` | all actions |
@@ -16,6 +17,7 @@
 
 mod book;
 mod choose;
+mod intake;
 mod invoke;
 mod missing;
 mod news;
@@ -33,6 +35,7 @@ use std::{
 
 use chaos_kitty::{
     Problem,
+    page::{self, Page},
     v1::{ActionStatus, ListActionsRequest, Target, action_state::Name as State},
 };
 use tokio::time::Instant;
@@ -56,9 +59,6 @@ pub const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Actions of earlier starts that are looked at for what they say of groups and targets.
 const REMEMBERED: u32 = 10_000;
-
-/// Actions on a page where the request does not say.
-const PAGE: usize = 100;
 
 /// See the module.
 pub struct Actions {
@@ -122,6 +122,7 @@ impl Actions {
         }
         let settled_by = Instant::now() + lease;
         for mut status in unfinished {
+            page::shorten(&mut status.evidence);
             let permit = match task::guarded(|| self.gate.adopt(&status)) {
                 Ok(permit) => permit,
                 Err(panic) => {
@@ -201,18 +202,21 @@ impl Actions {
         }
     }
 
-    /// Actions, newest first, and the token of the next page. Works from memory while the store does not.
+    /// A page of actions, newest first. Works from memory while the store does not.
     ///
     /// # Errors
-    /// [`chaos_kitty::Code::InvalidArgument`]: a page token that is none.
-    pub async fn list(&self, request: &ListActionsRequest) -> Result<(Vec<ActionStatus>, String), Problem> {
+    /// The store cannot be read.
+    pub async fn list(&self, request: &ListActionsRequest) -> Result<Page<ActionStatus>, Problem> {
         if request.active_only {
             return Ok(page(self.book.active(), request));
         }
         match self.store.actions(request).await {
-            Ok((stored, next)) => {
+            Ok(Page { entries, next, reduced }) => {
                 let latest = |status: ActionStatus| self.book.get(&status.id).unwrap_or(status);
-                Ok((stored.into_iter().map(latest).collect(), next))
+                // What is known of them by now may be more.
+                let latest = Page::of(entries.into_iter().map(latest), request.page_size);
+                let next = if latest.next.is_empty() { next } else { latest.next };
+                Ok(Page { entries: latest.entries, next, reduced: reduced + latest.reduced })
             }
             Err(problem) if problem.code == chaos_kitty::Code::StoreUnavailable => {
                 let mut all = self.book.active();
@@ -231,16 +235,11 @@ impl Actions {
 }
 
 /// The page that a request means, of actions ordered newest first.
-fn page(all: Vec<ActionStatus>, request: &ListActionsRequest) -> (Vec<ActionStatus>, String) {
-    let size = if request.page_size == 0 { PAGE } else { request.page_size as usize };
+fn page(all: Vec<ActionStatus>, request: &ListActionsRequest) -> Page<ActionStatus> {
     let token = &request.page_token;
     let wanted = all.into_iter().filter(|status| {
         (token.is_empty() || status.id < *token)
             && (request.target_id.is_empty() || status.target_id == request.target_id)
     });
-    let mut page: Vec<_> = wanted.take(size + 1).collect();
-    let more = page.len() > size;
-    page.truncate(size);
-    let next = page.last().filter(|_| more).map(|last| last.id.clone());
-    (page, next.unwrap_or_default())
+    Page::of(wanted, request.page_size)
 }

@@ -1,6 +1,10 @@
 //! What nodes say of their actions, and what is known when they leave and come back.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
@@ -16,6 +20,7 @@ use uuid::Uuid;
 use super::{
     Actions,
     book::Entry,
+    intake,
     record::{fold, may_follow},
     settle,
 };
@@ -24,6 +29,7 @@ use crate::task::{self, OnPanic};
 
 impl Ledger for Actions {
     fn attached(&self, node: &Arc<Node>, mut held: Vec<ActionReport>) -> Standing {
+        self.make_sound(node, &mut held);
         held.sort_by_key(|report| report.sequence);
         let taken = held.last().map_or(0, |report| report.sequence);
         for report in &held {
@@ -49,7 +55,8 @@ impl Ledger for Actions {
         Standing { known, taken }
     }
 
-    fn reported(&self, node: &Arc<Node>, reports: Vec<ActionReport>) {
+    fn reported(&self, node: &Arc<Node>, mut reports: Vec<ActionReport>) {
+        self.make_sound(node, &mut reports);
         let Some(last) = reports.iter().map(|report| report.sequence).max() else { return };
         let changed = reports.iter().filter_map(|report| self.take_in(node, report));
         let over: Vec<_> = changed.filter(|status| is_over(status.state())).collect();
@@ -91,6 +98,16 @@ impl Ledger for Actions {
 }
 
 impl Actions {
+    /// What cannot be kept as it was said is cut, or left out, and counted.
+    fn make_sound(&self, node: &Node, reports: &mut [ActionReport]) {
+        let now = SystemTime::now();
+        let changed: u64 = reports.iter_mut().map(|report| intake::sound(report, now)).sum();
+        if changed > 0 {
+            self.fleet.losses.add("parts_of_reports", changed);
+            tracing::debug!(node = node.id(), changed, "parts of reports cannot be kept as they are");
+        }
+    }
+
     /// Takes a report in; gives what it changed. One of an attachment that is over counts no more: its actions are
     /// settled without it.
     fn take_in(&self, node: &Node, report: &ActionReport) -> Option<ActionStatus> {

@@ -1,14 +1,11 @@
 //! What becomes of an action as reports come in. Pure.
 
 use chaos_kitty::{
-    Timestamp,
+    Timestamp, page,
     v1::{ActionReport, ActionStatus, action_state::Name as State},
 };
 
 use crate::fleet::is_over;
-
-/// Observations kept of one action.
-const EVIDENCE: usize = 64;
 
 /// Takes a report in. False: it changes nothing, because it is old, out of order, or the action is over.
 pub(super) fn fold(status: &mut ActionStatus, report: &ActionReport) -> bool {
@@ -29,7 +26,7 @@ pub(super) fn fold(status: &mut ActionStatus, report: &ActionReport) -> bool {
     }
     if is_over(to) {
         status.ended_at = report.at;
-        status.end_reason = report.end_reason;
+        status.end_reason = report.end_reason().into();
     }
     // What was wrong while nothing was known is wrong no longer.
     status.problem = report.problem.clone();
@@ -37,10 +34,11 @@ pub(super) fn fold(status: &mut ActionStatus, report: &ActionReport) -> bool {
         status.result.clone_from(&report.result);
     }
     for seen in &report.evidence {
-        if status.evidence.len() < EVIDENCE && !status.evidence.contains(seen) {
+        if !status.evidence.contains(seen) {
             status.evidence.push(seen.clone());
         }
     }
+    page::shorten(&mut status.evidence);
     *status != before
 }
 
@@ -122,7 +120,7 @@ mod tests {
         let many = ActionReport { evidence: (0..100).map(seen).collect(), ..report(State::Started) };
         fold(&mut status, &many);
         fold(&mut status, &many);
-        assert_eq!(status.evidence.len(), EVIDENCE);
+        assert_eq!(status.evidence.len(), 64);
     }
 
     proptest! {

@@ -101,6 +101,7 @@ impl Script {
             content: String::new(),
             harms_host: header.harms_host,
             needs_own: header.needs_own.iter().map(|own| own.word().to_owned()).collect(),
+            problem: None,
         }
     }
 }

@@ -33,6 +33,9 @@ const HEARD_WITHIN: Duration = Duration::from_secs(2);
 /// How long a halt waits for faults to be reverted.
 const HALT_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Agents that a summary names at the most.
+const UNREACHED: usize = 1000;
+
 /// What became of each fault, then a summary.
 pub struct HaltUpdates(mpsc::UnboundedReceiver<HaltProgress>);
 
@@ -117,7 +120,8 @@ impl Actions {
             let following = tally(active, &unreached, started + HALT_PATIENCE, &sender);
             let ((), tally) = tokio::join!(asking, following);
             let summary = Summary {
-                unreached: unreached.borrow().iter().map(wire).collect(),
+                unreached: unreached.borrow().iter().take(UNREACHED).map(wire).collect(),
+                unreached_total: u32::try_from(unreached.borrow().len()).unwrap_or(u32::MAX),
                 took: Some(started.elapsed().into()),
                 ..tally
             };

@@ -19,6 +19,8 @@ const TEXT: usize = 1024;
 const ARGUMENTS: (usize, usize) = (64, 4096);
 /// Most labels of a selector.
 const LABELS: usize = 64;
+/// No server was ever configured to hold a fault for longer.
+const LONGEST_KNOWN: Duration = Duration::from_secs(366 * 24 * 3600);
 /// More cores than any machine has.
 const CORES: u32 = 4096;
 
@@ -68,6 +70,21 @@ pub(super) fn action(action: Option<Action>, longest: Duration) -> Result<Action
         (None, false) => {}
     }
     Ok(action)
+}
+
+/// An action that a node says that it holds; `None`: it is none that a server of this version could have ordered.
+pub(super) fn known(told: Option<Action>) -> Option<Action> {
+    let mut told = told?;
+    // The server itself put this in.
+    let hash = match &mut told.kind {
+        Some(Kind::Script(run)) => std::mem::take(&mut run.hash),
+        _ => String::new(),
+    };
+    let mut known = action(Some(told), LONGEST_KNOWN).ok()?;
+    if let Some(Kind::Script(run)) = &mut known.kind {
+        run.hash = chaos_kitty::page::cut(&hash);
+    }
+    Some(known)
 }
 
 /// A time that is above zero and not over the longest.

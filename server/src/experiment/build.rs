@@ -76,7 +76,7 @@ impl Experiments {
         };
         if plan.suite.dry_run {
             let experiments = plan.picks.iter().map(|pick| self.describe(&plan, pick, None)).collect();
-            return Ok(BuildExperimentResponse { experiments, suite: None, seed });
+            return Ok(BuildExperimentResponse { experiments, seed, ..Default::default() });
         }
         self.create(plan, &roster).await
     }
@@ -142,7 +142,7 @@ impl Experiments {
             let (kind, message) = super::port::news(experiment);
             self.port.emit(kind, message);
         }
-        Ok(BuildExperimentResponse { experiments, suite: Some(at(key)), seed: plan.seed })
+        Ok(BuildExperimentResponse { experiments, suite: Some(at(key)), seed: plan.seed, shortened: 0 })
     }
 
     /// Whether a suite may begin now.

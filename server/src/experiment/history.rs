@@ -7,9 +7,10 @@ use std::{
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
+    page::Page,
     v1::{
-        Experiment, ExperimentHistory, GetExperimentHistoryRequest, ListExperimentsRequest,
-        ListExperimentsResponse, SuiteRecord, experiment_state::Name as State, verdict::Name as Verdict,
+        Experiment, GetExperimentHistoryRequest, HistoryEntry, ListExperimentsRequest, SuiteRecord,
+        experiment_state::Name as State, verdict::Name as Verdict,
     },
 };
 use futures_util::{
@@ -22,10 +23,8 @@ use crate::{store::Kind, task};
 
 use super::{Experiments, at, build::company, entry, life, method::Method, micros, port::Wish};
 
-/// Lines on a page where the request does not say.
-const PAGE: u32 = 100;
-/// Lines on a page at the most, so that an answer stays below gRPC's limit.
-const PAGE_MAX: u32 = 1000;
+/// Suites that are looked through at the start for those that were running.
+const RECENT: u32 = 100;
 /// Starts of the server that may take an experiment up and end before it was driven for a while.
 const ATTEMPTS: u32 = 2;
 /// How long one waits for an experiment to leave the state in which its fault is on its way.
@@ -63,7 +62,7 @@ impl Experiments {
             }
             *left += 1;
         }
-        let newest = self.store.suites(None, 1).await?.pop().and_then(|entry| entry.at);
+        let newest = self.store.suites(None, 1).await?.entries.pop().and_then(|entry| entry.at);
         let ended = match newest {
             Some(newest) => self.store.experiments_of(newest).await?,
             None => Vec::new(),
@@ -75,8 +74,13 @@ impl Experiments {
             state.last_ended = ended;
         }
         // Of these the last experiment ended just before the server did.
-        for entry in
-            self.store.suites(None, PAGE).await?.into_iter().filter(|it| it.verdict() == Verdict::Running)
+        for entry in self
+            .store
+            .suites(None, RECENT)
+            .await?
+            .entries
+            .into_iter()
+            .filter(|it| it.verdict() == Verdict::Running)
         {
             let key = entry.at.map_or(0, micros);
             if let Entry::Vacant(unjudged) = records.entry(key) {
@@ -154,19 +158,12 @@ impl Experiments {
     ///
     /// # Errors
     /// [`Code::StoreUnavailable`].
-    pub async fn list(&self, request: &ListExperimentsRequest) -> Result<ListExperimentsResponse, Problem> {
-        let size = page(request.page_size);
-        let mut experiments = if request.all {
-            self.store.experiments(&request.page_token, size + 1).await?
-        } else {
-            let mut active = self.active();
-            active.retain(|experiment| experiment.id > request.page_token);
-            active
-        };
-        let more = experiments.len() > size as usize;
-        experiments.truncate(size as usize);
-        let token = experiments.last().filter(|_| more).map(|last| last.id.clone());
-        Ok(ListExperimentsResponse { experiments, next_page_token: token.unwrap_or_default() })
+    pub async fn list(&self, request: &ListExperimentsRequest) -> Result<Page<Experiment>, Problem> {
+        let ListExperimentsRequest { all, page_size, page_token } = request;
+        if *all {
+            return self.store.experiments(page_token, *page_size).await;
+        }
+        Ok(Page::after(page_token, self.active(), *page_size))
     }
 
     /// One experiment.
@@ -233,8 +230,10 @@ impl Experiments {
     ///
     /// # Errors
     /// [`Code::InvalidArgument`]: a page token that is none; [`Code::StoreUnavailable`].
-    pub async fn history(&self, request: &GetExperimentHistoryRequest) -> Result<ExperimentHistory, Problem> {
-        let size = page(request.page_size);
+    pub async fn history(
+        &self,
+        request: &GetExperimentHistoryRequest,
+    ) -> Result<Page<HistoryEntry>, Problem> {
         let before = match request.page_token.as_str() {
             "" => None,
             token => {
@@ -243,12 +242,7 @@ impl Experiments {
                 Some(at(key))
             }
         };
-        let mut suites = self.store.suites(before, size + 1).await?;
-        let more = suites.len() > size as usize;
-        suites.truncate(size as usize);
-        let last = suites.last().filter(|_| more).and_then(|last| last.at);
-        let next_page_token = last.map(|at| micros(at).to_string()).unwrap_or_default();
-        Ok(ExperimentHistory { suites, next_page_token })
+        self.store.suites(before, request.page_size).await
     }
 
     /// All that is known of one suite.
@@ -260,8 +254,4 @@ impl Experiments {
         record.experiments = self.store.experiments_of(suite).await?;
         Ok(record)
     }
-}
-
-fn page(asked: u32) -> u32 {
-    if asked == 0 { PAGE } else { asked.min(PAGE_MAX) }
 }

@@ -196,6 +196,7 @@ impl Method {
             defaults,
             harms_host: self.harms_host,
             automated: settings.automated.draws(self),
+            problem: None,
         }
     }
 

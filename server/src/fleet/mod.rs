@@ -77,6 +77,9 @@ pub const PLATFORMS: [&str; 6] = [
     "KubernetesPlatform",
 ];
 
+/// Kinds of targets that an agent made up, at the most, where automatic experiments are concerned.
+const OTHER_PLATFORMS: usize = 64;
+
 /// Times that the fleet goes by.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -271,11 +274,13 @@ impl Fleet {
         agents
     }
 
-    /// The kinds of the targets that can be hit, ordered.
+    /// The kinds of the targets that can be hit: those of [`PLATFORMS`], then some others, each ordered.
     pub fn platform_types(&self) -> Vec<String> {
         let state = self.state();
         let kinds: BTreeSet<&str> = state.roster.all().map(|target| target.platform_type.as_str()).collect();
-        kinds.into_iter().map(str::to_owned).collect()
+        let (ours, others): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| PLATFORMS.contains(kind));
+        let others = others.into_iter().take(OTHER_PLATFORMS);
+        ours.into_iter().chain(others).map(str::to_owned).collect()
     }
 
     /// The kinds of targets, and how well they can be seen.

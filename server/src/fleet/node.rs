@@ -18,7 +18,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{lease::LeaseClock, mailbox::Mailbox};
+use super::{lease::LeaseClock, mailbox::Mailbox, targets::sound_problems};
 use crate::{listen::WatchedPeer, task::lock};
 
 /// A node, from its Hello until it is gone or attaches anew (which makes another `Node`).
@@ -89,7 +89,7 @@ impl Node {
             renewal_due: now + lease.interval(false),
             listing: None,
             listed: false,
-            problems: hello.platform_problems.clone(),
+            problems: sound_problems(hello.platform_problems.clone()),
             scripts: HashSet::new(),
             steps: HashMap::new(),
             last_ping: 0,
@@ -204,6 +204,7 @@ impl Node {
             active: u32::try_from(live.held.len()).unwrap_or(u32::MAX),
             boot_id: hello.boot_id.clone(),
             connected: live.attached,
+            problem: None,
         }
     }
 }

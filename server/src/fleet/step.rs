@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chaos_kitty::{
-    Code, Later, Problem,
+    Code, Later, Problem, page,
     v1::{RunStep, StepResult, Target, run_step, server_message::Kind},
 };
 use tokio::{
@@ -13,6 +13,9 @@ use tokio::{
 };
 
 use super::{Fleet, node::Node};
+
+/// Longest output of a command, in bytes.
+const OUTPUT: usize = 4096;
 
 /// Steps that may wait for one node at a time.
 const WAITING: usize = 1024;
@@ -90,7 +93,12 @@ impl Fleet {
     }
 
     /// A node says what came of a step. Nobody may be waiting for it any more.
-    pub(super) fn stepped(&self, node: &Node, result: StepResult) {
+    pub(super) fn stepped(&self, node: &Node, mut result: StepResult) {
+        // They end up in what is recorded of an experiment.
+        result.output = page::cut_to(&result.output, OUTPUT);
+        if let Some(problem) = &mut result.problem {
+            (problem.message, problem.hint) = (page::cut(&problem.message), page::cut(&problem.hint));
+        }
         let waiting = node.live().steps.remove(&result.step_id);
         if waiting.is_none_or(|waiting| waiting.send(result).is_err()) {
             self.losses.add("step_results_unwanted", 1);

@@ -4,7 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use chaos_kitty::{
     bounds::brief,
-    v1::{Target, TargetsChanged, event},
+    page,
+    v1::{PlatformProblem, Target, TargetsChanged, action_kind, event},
 };
 use tokio::time::Instant;
 
@@ -13,6 +14,10 @@ use super::{Fleet, identity::acceptable, node::Node, roster::Change};
 /// Targets of one agent, and their bytes.
 const TARGETS_PER_AGENT: usize = 100_000;
 const BYTES_PER_AGENT: usize = 64 << 20;
+/// Platforms of an agent that may say that they cannot see their targets.
+const PROBLEMS: usize = 64;
+/// Longest name of a platform that is kept.
+const PLATFORM_BYTES: usize = 506;
 
 /// Targets of one message that are not taken in: one line of the log for all of them.
 #[derive(Default)]
@@ -43,10 +48,11 @@ impl Fleet {
                 live.listing = Some(HashSet::new());
             }
             if let Some(listing) = &mut live.listing {
-                listing.extend(changed.upserted.iter().map(|target| target.id.clone()));
+                let room = TARGETS_PER_AGENT.saturating_sub(listing.len());
+                listing.extend(changed.upserted.iter().take(room).map(|target| target.id.clone()));
             }
             if changed.complete {
-                live.problems = changed.problems;
+                live.problems = sound_problems(changed.problems);
             }
             if changed.complete { live.listing.take() } else { None }
         };
@@ -72,6 +78,9 @@ impl Fleet {
             target.agent_id = node.id().to_owned();
             // How it stands is the server's to say.
             target.standing = None;
+            if !make_sound(&mut target) {
+                self.losses.add("parts_of_targets", 1);
+            }
             if !node.is_worker()
                 && let Err(why) = acceptable(&target)
             {
@@ -160,5 +169,48 @@ impl Fleet {
     fn tell_removed(&self, target: Arc<Target>) {
         let message = || format!("target {} is gone", target.id);
         self.bus.publish_with(|| (event::Kind::TargetRemoved(Target::clone(&target)), message()));
+    }
+}
+
+/// What platforms say of themselves, as it is kept.
+pub(super) fn sound_problems(mut problems: Vec<PlatformProblem>) -> Vec<PlatformProblem> {
+    problems.truncate(PROBLEMS);
+    for problem in &mut problems {
+        problem.platform_type = page::cut_to(&problem.platform_type, PLATFORM_BYTES);
+        problem.message = page::cut(&problem.message);
+    }
+    problems
+}
+
+/// Leaves out what this version cannot show: actions and health that it does not know. False: there was something.
+fn make_sound(target: &mut Target) -> bool {
+    let before = (target.actions.len(), target.health, target.problem.take().is_some());
+    target.actions.retain(|kind| action_kind::Name::try_from(*kind).is_ok());
+    target.health = target.health().into();
+    target.withheld.retain(|withheld| action_kind::Name::try_from(withheld.action).is_ok());
+    for problem in target.withheld.iter_mut().filter_map(|withheld| withheld.problem.as_mut()) {
+        (problem.message, problem.hint) = (page::cut(&problem.message), page::cut(&problem.hint));
+    }
+    before == (target.actions.len(), target.health, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_platforms_say_of_themselves_is_bounded() {
+        let problem = PlatformProblem { message: "x".repeat(1 << 20), ..PlatformProblem::default() };
+        let kept = sound_problems(vec![problem; 1000]);
+        assert!(kept.len() == PROBLEMS && kept.iter().all(|problem| problem.message.len() <= 1024));
+    }
+
+    #[test]
+    fn a_target_of_a_newer_agent_can_be_shown() {
+        let mut target = Target { actions: vec![1, 99, 2], health: 77, ..Target::default() };
+        assert!(!make_sound(&mut target));
+        assert_eq!((&target.actions[..], target.health), (&[1, 2][..], 0));
+        serde_json::to_string(&target).unwrap();
+        assert!(make_sound(&mut target));
     }
 }

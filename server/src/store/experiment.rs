@@ -2,6 +2,7 @@
 
 use chaos_kitty::{
     Code, Problem, Timestamp,
+    page::Page,
     v1::{Experiment, HistoryEntry, SuiteRecord, experiment_state::Name as State, verdict::Name as Verdict},
 };
 use prost::Message;
@@ -9,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use super::{
     Store,
-    quarantine::{Kind, Read, decode, decode_at},
+    quarantine::{Kind, PageRead, Read, decode, decode_at, page},
     sql::Write,
 };
 
@@ -83,14 +84,14 @@ impl Store {
         })
     }
 
-    /// Experiments older than the one of the id `before` (empty: all), newest first.
+    /// A page of the experiments older than the one of the id `before` (empty: all), newest first.
     ///
     /// # Errors
     /// [`Code::StoreUnavailable`].
-    pub async fn experiments(&self, before: &str, limit: u32) -> Result<Vec<Experiment>, Problem> {
+    pub async fn experiments(&self, before: &str, size: u32) -> Result<Page<Experiment>, Problem> {
         // No id begins with a tilde.
         let before = if before.is_empty() { "~" } else { before }.to_owned();
-        Ok(self.readable(self.read(move |connection| experiments(connection, &before, limit)).await?))
+        Ok(self.readable_page(self.read(move |connection| experiments(connection, &before, size)).await?))
     }
 
     /// The experiments of a suite, in the order in which they were asked for.
@@ -101,13 +102,13 @@ impl Store {
         Ok(self.readable(self.read(move |connection| of_suite(connection, micros(suite))).await?))
     }
 
-    /// Suites before a time (`None`: all), newest first.
+    /// A page of the suites before a time (`None`: all), newest first.
     ///
     /// # Errors
     /// [`Code::StoreUnavailable`].
-    pub async fn suites(&self, before: Option<Timestamp>, limit: u32) -> Result<Vec<HistoryEntry>, Problem> {
+    pub async fn suites(&self, before: Option<Timestamp>, size: u32) -> Result<Page<HistoryEntry>, Problem> {
         let before = before.map_or(i64::MAX, micros);
-        Ok(self.readable(self.read(move |connection| suites(connection, before, limit)).await?))
+        Ok(self.readable_page(self.read(move |connection| suites(connection, before, size)).await?))
     }
 
     /// What was recorded of a suite; its experiments apart.
@@ -137,6 +138,10 @@ impl SuiteLine {
         let at = record.at.map_or(0, micros);
         Self { at, suite, record: SuiteRecord { suite: None, ..record.clone() }.encode_to_vec() }
     }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.suite.len() + self.record.len()
+    }
 }
 
 /// Of a [`SuiteRecord`], what the history tells: the rest, which may be long, is skipped.
@@ -165,6 +170,10 @@ impl Line {
             over: matches!(experiment.experiment_state(), State::Finished | State::Failed),
             experiment: experiment.encode_to_vec(),
         }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.experiment.len()
     }
 }
 
@@ -235,11 +244,10 @@ fn experiment(connection: &Connection, id: &str) -> rusqlite::Result<Option<Read
         .optional()
 }
 
-fn experiments(connection: &Connection, before: &str, limit: u32) -> rusqlite::Result<Vec<Read<Experiment>>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT experiment, id FROM experiment WHERE id < :before ORDER BY id DESC LIMIT :limit",
-    )?;
-    statement.query_map(named_params! {":before": before, ":limit": limit}, one)?.collect()
+fn experiments(connection: &Connection, before: &str, size: u32) -> rusqlite::Result<PageRead<Experiment>> {
+    let mut statement = connection
+        .prepare_cached("SELECT experiment, id FROM experiment WHERE id < :before ORDER BY id DESC")?;
+    page(statement.query_map(named_params! {":before": before}, one)?, size)
 }
 
 fn of_suite(connection: &Connection, at: i64) -> rusqlite::Result<Vec<Read<Experiment>>> {
@@ -248,19 +256,18 @@ fn of_suite(connection: &Connection, at: i64) -> rusqlite::Result<Vec<Read<Exper
     statement.query_map(named_params! {":at": at}, one)?.collect()
 }
 
-fn suites(connection: &Connection, before: i64, limit: u32) -> rusqlite::Result<Vec<Read<HistoryEntry>>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT suite, at, record FROM suite WHERE at < :before ORDER BY at DESC LIMIT :limit",
-    )?;
+fn suites(connection: &Connection, before: i64, size: u32) -> rusqlite::Result<PageRead<HistoryEntry>> {
+    let mut statement = connection
+        .prepare_cached("SELECT suite, at, record FROM suite WHERE at < :before ORDER BY at DESC")?;
     let entry = |row: &Row<'_>| {
         let at = Some(timestamp(row.get(1)?));
         let (suite, told) = (decode(Kind::Suite, row)?, decode_at::<Told>(Kind::Suite, row, 2)?);
         Ok(suite.and_then(|suite| {
             let Told { verdict, verdict_reason, .. } = told?;
-            Ok(HistoryEntry { at, suite: Some(suite), verdict, verdict_reason })
+            Ok(HistoryEntry { at, suite: Some(suite), verdict, verdict_reason, problem: None })
         }))
     };
-    statement.query_map(named_params! {":before": before, ":limit": limit}, entry)?.collect()
+    page(statement.query_map(named_params! {":before": before}, entry)?, size)
 }
 
 fn record(connection: &Connection, at: i64) -> rusqlite::Result<Option<Read<SuiteRecord>>> {

@@ -21,7 +21,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use chaos_kitty::{Code, Problem, limits, v1};
+use chaos_kitty::{Code, Problem, limits, page::Page, v1};
 use prost::Message;
 use rusqlite::Connection;
 
@@ -35,10 +35,6 @@ use crate::task::{self, lock};
 
 pub use self::{error::StoreError, open::check, quarantine::Kind};
 
-/// Actions on a page where the request does not say.
-const PAGE: u32 = 100;
-/// Actions on a page at the most, so that an answer stays below gRPC's limit.
-const PAGE_MAX: u32 = 1000;
 const SERVER_ID: &str = "server_id";
 const EPOCH: &str = "epoch";
 const NEXT_CONNECTION_ID: &str = "next_connection_id";
@@ -190,25 +186,15 @@ impl Store {
         self.queue(Write::action(status));
     }
 
-    /// Actions, newest first, and the token of the next page (empty on the last one).
+    /// A page of actions, newest first.
     ///
     /// # Errors
     /// [`Code::StoreUnavailable`].
-    pub async fn actions(
-        &self,
-        request: &v1::ListActionsRequest,
-    ) -> Result<(Vec<v1::ActionStatus>, String), Problem> {
-        let size = if request.page_size == 0 { PAGE } else { request.page_size.min(PAGE_MAX) };
+    pub async fn actions(&self, request: &v1::ListActionsRequest) -> Result<Page<v1::ActionStatus>, Problem> {
         let request = request.clone();
-        let mut page = self.read(move |connection| sql::actions(connection, &request, size + 1)).await?;
-        let more = page.len() > size as usize;
-        page.truncate(size as usize);
-        let id = |last: &quarantine::Read<v1::ActionStatus>| match last {
-            Ok(status) => status.id.clone(),
-            Err(unreadable) => unreadable.key.clone(),
-        };
-        let token = page.last().filter(|_| more).map(id).unwrap_or_default();
-        Ok((self.readable(page), token))
+        let size = request.page_size;
+        let page = move |rows: &mut dyn Iterator<Item = _>| quarantine::page(rows, size);
+        Ok(self.readable_page(self.read(move |connection| sql::actions(connection, &request, page)).await?))
     }
 
     /// The newest actions, newest first: what a server that starts has to know of those before it.
@@ -217,7 +203,9 @@ impl Store {
     /// [`Code::StoreUnavailable`].
     pub async fn newest_actions(&self, count: u32) -> Result<Vec<v1::ActionStatus>, Problem> {
         let all = v1::ListActionsRequest::default();
-        Ok(self.readable(self.read(move |connection| sql::actions(connection, &all, count)).await?))
+        let newest =
+            move |rows: &mut dyn Iterator<Item = _>| rows.take(count as usize).collect::<Result<Vec<_>, _>>();
+        Ok(self.readable(self.read(move |connection| sql::actions(connection, &all, newest)).await?))
     }
 
     /// One action.

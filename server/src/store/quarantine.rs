@@ -7,7 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use chaos_kitty::{Code, Problem, Timestamp, v1};
+use chaos_kitty::{
+    Code, Problem, Timestamp,
+    page::{Entry, Page},
+    v1,
+};
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
@@ -71,6 +75,27 @@ pub(super) struct Unreadable {
 
 /// A row's message, or why there is none.
 pub(super) type Read<T> = Result<T, Unreadable>;
+
+/// A page, and what could not be read on the way.
+pub(super) type PageRead<T> = (Page<T>, Vec<Unreadable>);
+
+/// Reads a page of rows, no further than needed.
+pub(super) fn page<T: Entry>(
+    rows: impl IntoIterator<Item = rusqlite::Result<Read<T>>>,
+    size: u32,
+) -> rusqlite::Result<PageRead<T>> {
+    let mut unreadable = Vec::new();
+    let readable = rows.into_iter().filter_map(|row| match row {
+        Ok(Ok(entry)) => Some(Ok(entry)),
+        Ok(Err(why)) => {
+            unreadable.push(why);
+            None
+        }
+        Err(error) => Some(Err(error)),
+    });
+    let page = Page::read(readable, size)?;
+    Ok((page, unreadable))
+}
 
 /// Reads a row: the message first, then its key.
 pub(super) fn decode<T: Message + Default>(kind: Kind, row: &Row<'_>) -> rusqlite::Result<Read<T>> {
@@ -156,6 +181,14 @@ impl Store {
     /// Those of a query's rows that can be read; the others are set aside.
     pub(super) fn readable<T>(&self, rows: impl IntoIterator<Item = Read<T>>) -> Vec<T> {
         rows.into_iter().filter_map(|row| self.readable_one(row).ok()).collect()
+    }
+
+    /// The page; what could not be read is set aside.
+    pub(super) fn readable_page<T>(&self, (page, unreadable): PageRead<T>) -> Page<T> {
+        for why in unreadable {
+            let _set_aside = self.readable_one::<T>(Err(why));
+        }
+        page
     }
 
     /// The row, if it can be read; else it is set aside.

@@ -79,6 +79,21 @@ impl Write {
             status: status.encode_to_vec(),
         }
     }
+
+    /// How much of it is messages, which may be long.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Action { status, .. } => status.len(),
+            Self::Operation { operation, .. } => operation.len(),
+            Self::Suite { suite, experiments } => {
+                suite.bytes() + experiments.iter().map(Line::bytes).sum::<usize>()
+            }
+            Self::SuiteRecord(suite) => suite.bytes(),
+            Self::Experiment(line) => line.bytes(),
+            Self::Value { value, .. } => value.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// Nothing of it is in force, and nothing more will become of it. A stuck one still waits for a person.
@@ -183,30 +198,24 @@ pub(super) fn operations(connection: &Connection) -> rusqlite::Result<Vec<Read<v
     statement.query_map([], |row| decode(Kind::Operation, row))?.collect()
 }
 
-/// At most `limit` actions, newest first, all older than the one of the id `before` where there is one.
-pub(super) fn actions(
+/// What `take` makes of the actions, newest first, from the request's token on; it reads no more of them than it wants.
+pub(super) fn actions<T>(
     connection: &Connection,
     request: &v1::ListActionsRequest,
-    limit: u32,
-) -> rusqlite::Result<Vec<Read<v1::ActionStatus>>> {
+    take: impl FnOnce(&mut dyn Iterator<Item = rusqlite::Result<Read<v1::ActionStatus>>>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
     let mut conditions = vec!["1"];
     conditions.extend((!request.page_token.is_empty()).then_some("id < :before"));
     conditions.extend((!request.target_id.is_empty()).then_some("target_id = :target_id"));
     conditions.extend(request.active_only.then_some("over = 0"));
-    let sql = format!(
-        "SELECT status, id FROM action WHERE {} ORDER BY id DESC LIMIT :limit",
-        conditions.join(" AND ")
-    );
+    let sql = format!("SELECT status, id FROM action WHERE {} ORDER BY id DESC", conditions.join(" AND "));
     let mut statement = connection.prepare_cached(&sql)?;
     for (name, value) in [(":before", &request.page_token), (":target_id", &request.target_id)] {
         if let Some(index) = statement.parameter_index(name)? {
             statement.raw_bind_parameter(index, value)?;
         }
     }
-    if let Some(index) = statement.parameter_index(":limit")? {
-        statement.raw_bind_parameter(index, limit)?;
-    }
-    statement.raw_query().mapped(|row| decode(Kind::Action, row)).collect()
+    take(&mut statement.raw_query().mapped(|row| decode(Kind::Action, row)))
 }
 
 pub(super) fn action(connection: &Connection, id: &str) -> rusqlite::Result<Option<Read<v1::ActionStatus>>> {

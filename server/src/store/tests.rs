@@ -59,8 +59,8 @@ async fn pages_come_newest_first_and_leave_nothing_out() {
         let mut request = v1::ListActionsRequest { page_size: 4, ..Default::default() };
         let mut seen = Vec::new();
         loop {
-            let (page, next) = store.actions(&request).await.unwrap();
-            seen.extend(page.into_iter().map(|action| action.id));
+            let Page { entries, next, .. } = store.actions(&request).await.unwrap();
+            seen.extend(entries.into_iter().map(|action| action.id));
             if next.is_empty() {
                 break;
             }
@@ -70,9 +70,9 @@ async fn pages_come_newest_first_and_leave_nothing_out() {
         assert_eq!(seen, expected);
 
         let active = v1::ListActionsRequest { active_only: true, ..Default::default() };
-        assert_eq!(ids(&store.actions(&active).await.unwrap().0), ["00000002", "00000001", "00000000"]);
+        assert_eq!(ids(&store.actions(&active).await.unwrap().entries), ["00000002", "00000001", "00000000"]);
         let both = v1::ListActionsRequest { target_id: "host/web-1".to_owned(), ..active };
-        assert_eq!(ids(&store.actions(&both).await.unwrap().0), ["00000001"]);
+        assert_eq!(ids(&store.actions(&both).await.unwrap().entries), ["00000001"]);
     }
 }
 
@@ -252,8 +252,8 @@ mod suites {
         assert_eq!(store.experiments_of(at(1)).await.unwrap(), [experiments[0].clone(), finished.clone()]);
         assert_eq!(store.unfinished_experiments().await.unwrap(), [(experiments[0].clone(), 0)]);
         assert_eq!(store.experiment(&finished.id).await.unwrap(), finished);
-        assert_eq!(store.experiments("", 10).await.unwrap()[0], finished);
-        assert_eq!(store.experiments(&finished.id, 10).await.unwrap(), experiments[..1]);
+        assert_eq!(store.experiments("", 10).await.unwrap().entries[0], finished);
+        assert_eq!(store.experiments(&finished.id, 10).await.unwrap().entries, experiments[..1]);
         assert_eq!(store.experiment("no").await.unwrap_err().code, Code::NoSuchExperiment);
         let nowhere = store.suite_record(at(2)).await.unwrap_err();
         assert_eq!(nowhere.code, Code::NoSuchSuite);
@@ -270,12 +270,12 @@ mod suites {
         let names = |entries: Vec<v1::HistoryEntry>| -> Vec<String> {
             entries.into_iter().map(|entry| entry.suite.unwrap().name).collect()
         };
-        let page = store.suites(None, 2).await.unwrap();
+        let page = store.suites(None, 2).await.unwrap().entries;
         assert_eq!(page[1].at, Some(at(4)));
         assert_eq!(names(page), ["suite 5", "suite 4"]);
-        assert_eq!(names(store.suites(Some(at(4)), 2).await.unwrap()), ["suite 3", "suite 2"]);
+        assert_eq!(names(store.suites(Some(at(4)), 2).await.unwrap().entries), ["suite 3", "suite 2"]);
         store.keep_suites(3);
-        let left = names(store.suites(None, 10).await.unwrap());
+        let left = names(store.suites(None, 10).await.unwrap().entries);
         assert_eq!(left, ["suite 5", "suite 4", "suite 3", "suite 1"]);
         assert!(store.experiments_of(at(0)).await.unwrap().is_empty());
         assert_eq!(store.experiments_of(at(1)).await.unwrap().len(), 1);
@@ -345,7 +345,7 @@ mod set_aside {
         assert_eq!(store.newest_actions(9).await.unwrap().len(), 1);
         assert_eq!(store.operations().await.unwrap().len(), 1);
         assert_eq!(store.unfinished_experiments().await.unwrap().len(), 1);
-        assert!(store.suites(None, 9).await.unwrap().is_empty());
+        assert!(store.suites(None, 9).await.unwrap().entries.is_empty());
         let at = chaos_kitty::Timestamp { seconds: 7, nanos: 0 };
         assert_eq!(store.experiments_of(at).await.unwrap().len(), 1);
         let state = store.value::<v1::AdminStateResponse>("admin_state").await;

@@ -19,8 +19,14 @@ async fn a_worker_is_welcomed_with_a_sequential_id_and_is_a_target() {
     assert_eq!(target.pids, [std::process::id()], "the socket's word, not the claim");
     let target = server.target("b").unwrap();
     assert!(target.pids.is_empty() && target.incarnation == "b", "over TCP a claim is no fact");
-    let agents =
-        server.client().await.list_agents(v1::ListAgentsRequest {}).await.unwrap().into_inner().agents;
+    let agents = server
+        .client()
+        .await
+        .list_agents(v1::ListAgentsRequest::default())
+        .await
+        .unwrap()
+        .into_inner()
+        .agents;
     assert_eq!(agents.iter().map(|agent| agent.id.as_str()).collect::<Vec<_>>(), ["a", "b"]);
 }
 

@@ -148,7 +148,7 @@ async fn a_scripts_content_comes_once_on_a_stream_before_the_first_order_that_na
 async fn a_script_is_shown_with_its_content_only_where_it_is_asked_for_by_name() {
     let server = Server::start(Settings::default()).await;
     let mut client = server.client().await;
-    let listed = client.list_scripts(v1::ListScriptsRequest {}).await.unwrap().into_inner().scripts;
+    let listed = client.list_scripts(v1::ListScriptsRequest::default()).await.unwrap().into_inner().scripts;
     assert!(listed.iter().all(|script| script.included && script.content.is_empty()));
     let request = v1::GetScriptRequest { name: "cpuBurn.sh".to_owned() };
     let script = client.get_script(request).await.unwrap().into_inner();

@@ -176,6 +176,6 @@ pub(super) async fn nothing_is_left(cast: &Cast, baseline: &Baseline) -> Result<
 /// Faults in force as the server has it, and as the agents and workers report.
 async fn reported(cast: &Cast) -> Result<(usize, u32), Problem> {
     let status = cast.client.clone().get_status(GetStatusRequest {}).await?.into_inner();
-    let agents = cast.client.clone().list_agents(ListAgentsRequest {}).await?.into_inner().agents;
+    let agents = cast.client.clone().list_agents(ListAgentsRequest::default()).await?.into_inner().agents;
     Ok((status.active.len(), agents.iter().map(|agent| agent.active).sum()))
 }

@@ -71,7 +71,7 @@ pub(super) async fn run(cast: &mut Cast) -> Result<Report, Problem> {
 }
 
 async fn list(cast: &Cast) -> Result<Vec<OperationStatus>, Problem> {
-    let answer = cast.client.clone().list_operations(ListOperationsRequest {}).await?;
+    let answer = cast.client.clone().list_operations(ListOperationsRequest::default()).await?;
     let operations = answer.into_inner().operations;
     if operations.len() == self::operations().len() {
         Ok(operations)

@@ -1,16 +1,21 @@
 use chaos_kitty::{
-    Problem, Timestamp, telemetry,
+    Problem, Timestamp,
+    page::Page,
+    telemetry,
     v1::{
         ListTargetsRequest, ListTargetsResponse, OperationStatus, OperationSummary, Selector, Status, Target,
-        agent_role::Name as Role, target_health::State,
+        action_state::Name as ActionState, agent_role::Name as Role, target_health::State,
     },
 };
 
 use super::Service;
 use crate::task;
 
-/// Targets on a page where the request does not say, and at the most.
-const PAGE: usize = 1000;
+/// Targets on a page at the most.
+const TARGETS: u32 = 1000;
+
+/// Actions in a status at the most.
+const ACTIVE: u32 = 100;
 
 pub(super) fn status(service: &Service) -> Status {
     let agents = service.fleet.agents();
@@ -30,6 +35,10 @@ pub(super) fn status(service: &Service) -> Status {
     losses.extend(
         counted.into_iter().filter(|(_, lost)| *lost > 0).map(|(name, lost)| (name.to_owned(), lost)),
     );
+    let mut active = service.actions.active();
+    let active_total = u32::try_from(active.len()).unwrap_or(u32::MAX);
+    // What needs a person is never among those that are left out.
+    active.sort_by_key(|action| action.state() != ActionState::Stuck);
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         server_id: service.store.server_id().to_owned(),
@@ -42,7 +51,8 @@ pub(super) fn status(service: &Service) -> Status {
         workers: count(Role::Worker),
         targets: u32::try_from(service.fleet.target_count()).unwrap_or(u32::MAX),
         operations: service.operations.list().into_iter().map(summary).collect(),
-        active: service.actions.active(),
+        active: service.page(Page::of(active, ACTIVE)).0,
+        active_total,
         losses,
         store_problem: service.store.problem().unwrap_or_default(),
         listening: listening.map(|listening| listening.addresses.clone()).unwrap_or_default(),
@@ -76,10 +86,9 @@ pub(super) fn targets(
         (group.is_empty() || target.aggregation_identifier == group) && target.id > page_token
     });
     found.sort_by(|a, b| a.id.cmp(&b.id));
-    let size = if page_size == 0 { PAGE } else { (page_size as usize).min(PAGE) };
-    let next = found.get(size.wrapping_sub(1)).filter(|_| found.len() > size);
-    let next_page_token = next.map(|last| last.id.clone()).unwrap_or_default();
-    found.truncate(size);
+    // How each stands is looked up, so no more of them than may be shown; the one more says that there are more.
+    let size = if page_size == 0 { TARGETS } else { page_size.min(TARGETS) };
+    found.truncate(size as usize + 1);
     let standings = service.gate.standings(&found);
     let shown = |(target, standing): (&std::sync::Arc<Target>, _)| {
         let mut shown = Target::clone(target);
@@ -89,5 +98,7 @@ pub(super) fn targets(
         }
         shown
     };
-    Ok(ListTargetsResponse { targets: found.iter().zip(standings).map(shown).collect(), next_page_token })
+    let page = Page::of(found.iter().zip(standings).map(shown), size);
+    let (targets, next_page_token) = service.page(page);
+    Ok(ListTargetsResponse { targets, next_page_token })
 }

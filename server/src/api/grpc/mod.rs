@@ -16,7 +16,10 @@ use std::{
     time::SystemTime,
 };
 
-use chaos_kitty::v1::{self, chaos_server::Chaos};
+use chaos_kitty::{
+    page::{self, Entry, Page},
+    v1::{self, chaos_server::Chaos},
+};
 use futures_util::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -31,6 +34,9 @@ use crate::{
     schedule::Scheduler,
     store::Store,
 };
+
+/// The counter of entries that could not be shown as they are.
+const NOT_SHOWN: &str = "entries_not_shown";
 
 /// What the calls are handed on to.
 pub struct Service {
@@ -62,6 +68,21 @@ pub struct Service {
 
 type Answer<T> = Result<Response<T>, Status>;
 
+impl Service {
+    /// A page as an answer has it. What could not be shown as it is is counted.
+    fn page<E: Entry>(&self, page: Page<E>) -> (Vec<E>, String) {
+        self.fleet.losses.add(NOT_SHOWN, page.reduced);
+        (page.entries, page.next)
+    }
+
+    /// The same of one message.
+    fn shown<E: Entry>(&self, entry: E) -> E {
+        let (entry, is_whole) = page::shown(entry);
+        self.fleet.losses.add(NOT_SHOWN, u64::from(!is_whole));
+        entry
+    }
+}
+
 #[tonic::async_trait]
 impl Chaos for Service {
     type AttachStream = crate::fleet::AttachStream;
@@ -78,8 +99,10 @@ impl Chaos for Service {
         Ok(Response::new(fleet::status(self)))
     }
 
-    async fn list_agents(&self, _: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
-        Ok(Response::new(v1::ListAgentsResponse { agents: self.fleet.agents() }))
+    async fn list_agents(&self, request: Request<v1::ListAgentsRequest>) -> Answer<v1::ListAgentsResponse> {
+        let v1::ListAgentsRequest { page_size, page_token } = request.into_inner();
+        let (agents, next_page_token) = self.page(Page::after(&page_token, self.fleet.agents(), page_size));
+        Ok(Response::new(v1::ListAgentsResponse { agents, next_page_token }))
     }
 
     async fn list_targets(
@@ -91,9 +114,12 @@ impl Chaos for Service {
 
     async fn list_platforms(
         &self,
-        _: Request<v1::ListPlatformsRequest>,
+        request: Request<v1::ListPlatformsRequest>,
     ) -> Answer<v1::ListPlatformsResponse> {
-        Ok(Response::new(v1::ListPlatformsResponse { platforms: self.fleet.platforms() }))
+        let v1::ListPlatformsRequest { page_size, page_token } = request.into_inner();
+        let page = Page::after(&page_token, self.fleet.platforms(), page_size);
+        let (platforms, next_page_token) = self.page(page);
+        Ok(Response::new(v1::ListPlatformsResponse { platforms, next_page_token }))
     }
 
     async fn watch_events(
@@ -111,16 +137,16 @@ impl Chaos for Service {
         &self,
         request: Request<v1::ListActionsRequest>,
     ) -> Answer<v1::ListActionsResponse> {
-        let (actions, next_page_token) = self.actions.list(&request.into_inner()).await?;
+        let (actions, next_page_token) = self.page(self.actions.list(&request.into_inner()).await?);
         Ok(Response::new(v1::ListActionsResponse { actions, next_page_token }))
     }
 
     async fn get_action(&self, request: Request<v1::GetActionRequest>) -> Answer<v1::ActionStatus> {
-        Ok(Response::new(self.actions.get(&request.into_inner().id).await?))
+        Ok(Response::new(self.shown(self.actions.get(&request.into_inner().id).await?)))
     }
 
     async fn stop_action(&self, request: Request<v1::StopActionRequest>) -> Answer<v1::ActionStatus> {
-        Ok(Response::new(self.actions.stop(&request.into_inner().id).await?))
+        Ok(Response::new(self.shown(self.actions.stop(&request.into_inner().id).await?)))
     }
 
     async fn halt(&self, request: Request<v1::HaltRequest>) -> Answer<Self::HaltStream> {
@@ -133,9 +159,12 @@ impl Chaos for Service {
 
     async fn list_operations(
         &self,
-        _: Request<v1::ListOperationsRequest>,
+        request: Request<v1::ListOperationsRequest>,
     ) -> Answer<v1::ListOperationsResponse> {
-        Ok(Response::new(v1::ListOperationsResponse { operations: self.operations.list() }))
+        let v1::ListOperationsRequest { page_size, page_token } = request.into_inner();
+        let page = Page::after(&page_token, self.operations.list(), page_size);
+        let (operations, next_page_token) = self.page(page);
+        Ok(Response::new(v1::ListOperationsResponse { operations, next_page_token }))
     }
 
     async fn put_operation(&self, request: Request<v1::PutOperationRequest>) -> Answer<v1::OperationStatus> {
@@ -154,14 +183,16 @@ impl Chaos for Service {
         &self,
         request: Request<v1::ExperimentSuite>,
     ) -> Answer<v1::BuildExperimentResponse> {
-        Ok(Response::new(self.experiments.build(request.into_inner()).await?))
+        Ok(Response::new(experiment::built(self.experiments.build(request.into_inner()).await?)))
     }
 
     async fn get_experiment_history(
         &self,
         request: Request<v1::GetExperimentHistoryRequest>,
     ) -> Answer<v1::ExperimentHistory> {
-        Ok(Response::new(self.experiments.history(&request.into_inner()).await?))
+        let page = self.experiments.history(&request.into_inner()).await?;
+        let (suites, next_page_token) = self.page(page);
+        Ok(Response::new(v1::ExperimentHistory { suites, next_page_token }))
     }
 
     async fn get_suite_record(&self, request: Request<v1::GetSuiteRecordRequest>) -> Answer<v1::SuiteRecord> {
@@ -172,18 +203,20 @@ impl Chaos for Service {
         &self,
         request: Request<v1::StartExperimentRequest>,
     ) -> Answer<v1::BuildExperimentResponse> {
-        Ok(Response::new(schedule::start(self, request.into_inner()).await?))
+        Ok(Response::new(experiment::built(schedule::start(self, request.into_inner()).await?)))
     }
 
     async fn list_experiments(
         &self,
         request: Request<v1::ListExperimentsRequest>,
     ) -> Answer<v1::ListExperimentsResponse> {
-        Ok(Response::new(self.experiments.list(&request.into_inner()).await?))
+        let page = self.experiments.list(&request.into_inner()).await?;
+        let (experiments, next_page_token) = self.page(page);
+        Ok(Response::new(v1::ListExperimentsResponse { experiments, next_page_token }))
     }
 
     async fn get_experiment(&self, request: Request<v1::GetExperimentRequest>) -> Answer<v1::Experiment> {
-        Ok(Response::new(self.experiments.get(&request.into_inner().id).await?))
+        Ok(Response::new(self.shown(self.experiments.get(&request.into_inner().id).await?)))
     }
 
     async fn watch_experiment(
@@ -194,18 +227,21 @@ impl Chaos for Service {
     }
 
     async fn stop_experiment(&self, request: Request<v1::StopExperimentRequest>) -> Answer<v1::Experiment> {
-        Ok(Response::new(self.experiments.stop(&request.into_inner().id).await?))
+        Ok(Response::new(self.shown(self.experiments.stop(&request.into_inner().id).await?)))
     }
 
     async fn list_experiment_methods(
         &self,
         request: Request<v1::ListExperimentMethodsRequest>,
     ) -> Answer<v1::ListExperimentMethodsResponse> {
-        Ok(Response::new(experiment::methods(self, &request.into_inner())))
+        Ok(Response::new(experiment::methods(self, request.into_inner())))
     }
 
-    async fn list_scripts(&self, _: Request<v1::ListScriptsRequest>) -> Answer<v1::ListScriptsResponse> {
-        Ok(Response::new(self.scripts()))
+    async fn list_scripts(
+        &self,
+        request: Request<v1::ListScriptsRequest>,
+    ) -> Answer<v1::ListScriptsResponse> {
+        Ok(Response::new(self.scripts(request.into_inner())))
     }
 
     async fn get_script(&self, request: Request<v1::GetScriptRequest>) -> Answer<v1::Script> {

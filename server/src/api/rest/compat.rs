@@ -1,7 +1,7 @@
 //! The shapes of the earlier experiment manager that proto JSON has not: bare lists, maps and words, nulls, and
 //! names that its scripts look for. Each has a golden file in `golden/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{body::Body, response::Response};
 use chaos_kitty::{
@@ -69,16 +69,11 @@ pub(super) fn container(target: &Target) -> Result<Map<String, Value>, Problem> 
     Ok(fields)
 }
 
-/// A platform with its roster and its times.
-pub(super) fn platform(
-    platform: &Platform,
-    schedule: &Schedule,
-    roster: &[Target],
-) -> Result<Value, Problem> {
+/// A platform with its times; its roster is for the caller to add.
+pub(super) fn platform(platform: &Platform, schedule: &Schedule) -> Result<Value, Problem> {
     let mut fields = object(platform)?;
     let times = schedule.platforms.iter().find(|times| times.platform_type == platform.platform_type);
     let (failed, health) = (platform.health() == Health::Failed, judged(platform.health()));
-    let roster = roster.iter().map(container).collect::<Result<Vec<_>, _>>()?;
     let more = json!({
         "apiStatus": if failed { "ERROR" } else { "OK" },
         "platformLevel": level(&platform.platform_type),
@@ -86,7 +81,6 @@ pub(super) fn platform(
         "destructionProbability": times.map_or(0.0, |times| times.probability),
         "nextChaosTime": value(&times.and_then(|times| times.next))?,
         "experimentTimes": value(&times.map(|times| times.times.clone()).unwrap_or_default())?,
-        "roster": roster,
     });
     if let Value::Object(more) = more {
         fields.extend(more);
@@ -121,19 +115,16 @@ fn level(platform_type: &str) -> &'static str {
 }
 
 /// Ids of experiments by their state, ordered; only states that one is in.
-pub(super) fn group_by_state(experiments: &[Experiment]) -> BTreeMap<&'static str, Vec<&str>> {
-    let mut groups: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    for experiment in experiments {
-        groups.entry(experiment.experiment_state().as_str_name()).or_default().push(experiment.id.as_str());
-    }
-    groups.values_mut().for_each(|ids| ids.sort_unstable());
-    groups
+pub(super) type ByState = BTreeMap<&'static str, BTreeSet<String>>;
+
+/// Adds one.
+pub(super) fn group_by_state(groups: &mut ByState, experiment: Experiment) {
+    groups.entry(experiment.experiment_state().as_str_name()).or_default().insert(experiment.id);
 }
 
 /// Numbers of experiments by their state; all states.
-pub(super) fn count_by_state(experiments: &[Experiment]) -> BTreeMap<&'static str, usize> {
-    let count =
-        |state| experiments.iter().filter(|experiment| experiment.experiment_state() == state).count();
+pub(super) fn count_by_state(groups: &ByState) -> BTreeMap<&'static str, usize> {
+    let count = |state: State| groups.get(state.as_str_name()).map_or(0, BTreeSet::len);
     STATES.into_iter().map(|state| (state.as_str_name(), count(state))).collect()
 }
 

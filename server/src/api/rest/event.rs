@@ -8,7 +8,7 @@ use axum::{
     routing::get,
 };
 use chaos_kitty::{
-    Problem,
+    Problem, page,
     v1::{self, chaos_server::Chaos, event::Kind},
 };
 use futures_util::StreamExt;
@@ -48,6 +48,7 @@ async fn watch<C: Chaos>(State(chaos): State<Arc<C>>, Kinds(kinds): Kinds, calle
 }
 
 fn told(event: v1::Event) -> sse::Event {
+    let (event, _) = page::shown(event);
     data(&event).event(event.kind.as_ref().map_or("event", name)).id(event.sequence.to_string())
 }
 

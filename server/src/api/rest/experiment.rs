@@ -11,17 +11,16 @@ use chaos_kitty::{
     Problem,
     v1::{self, chaos_server::Chaos},
 };
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use super::{
-    Answer, answer,
+    Answer,
     bind::{Asks, FieldKind, Routes, Shape, call, path},
     compat, json,
+    list::{entries, joined, listed, text},
     read::{Asked, Caller, Sent},
 };
-
-/// Experiments that are asked for at a time.
-const PAGE: u32 = 500;
 
 pub(super) fn routes<C: Chaos>() -> Routes<C> {
     const LIST: Shape = Shape::List("Experiment");
@@ -60,7 +59,8 @@ struct Which {
 }
 
 async fn list<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller, Asked(which): Asked<Which>) -> Answer {
-    shown(&experiments(&*chaos, &caller, which.all).await?)
+    let pieces = experiments(chaos, caller, which.all).map(|found| text(&compat::experiment(&found?)?));
+    joined("[", pieces, "]").await
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(id): Path<String>, caller: Caller) -> Answer {
@@ -104,33 +104,41 @@ async fn methods<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListExperimentMethodsRequest>,
 ) -> Answer {
-    answer(chaos.list_experiment_methods(caller.request(request)?).await?)
+    listed!(chaos, caller, request, list_experiment_methods, methods, "methods")
 }
 
 async fn grouped_by_state<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    Ok(json(&compat::group_by_state(&experiments(&*chaos, &caller, false).await?))?)
+    Ok(json(&by_state(chaos, caller).await?)?)
 }
 
 async fn counted_by_state<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    Ok(json(&compat::count_by_state(&experiments(&*chaos, &caller, false).await?))?)
+    Ok(json(&compat::count_by_state(&by_state(chaos, caller).await?))?)
+}
+
+/// Those that are not over.
+async fn by_state<C: Chaos>(chaos: Arc<C>, caller: Caller) -> Result<compat::ByState, Problem> {
+    let mut groups = compat::ByState::new();
+    let mut found = Box::pin(experiments(chaos, caller, false));
+    while let Some(experiment) = found.try_next().await? {
+        compat::group_by_state(&mut groups, experiment);
+    }
+    Ok(groups)
 }
 
 /// All pages.
-async fn experiments<C: Chaos>(
-    chaos: &C,
-    caller: &Caller,
+fn experiments<C: Chaos>(
+    chaos: Arc<C>,
+    caller: Caller,
     all: bool,
-) -> Result<Vec<v1::Experiment>, tonic::Status> {
-    let (mut found, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = v1::ListExperimentsRequest { all, page_size: PAGE, page_token };
-        let page = chaos.list_experiments(caller.clone().request(request)?).await?.into_inner();
-        found.extend(page.experiments);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return Ok(found);
+) -> impl Stream<Item = Result<v1::Experiment, Problem>> {
+    entries(move |page_token| {
+        let (chaos, caller) = (Arc::clone(&chaos), caller.clone());
+        async move {
+            let request = v1::ListExperimentsRequest { all, page_token, ..Default::default() };
+            let page = chaos.list_experiments(caller.request(request)?).await?.into_inner();
+            Ok((page.experiments, page.next_page_token))
         }
-    }
+    })
 }
 
 fn shown(experiments: &[v1::Experiment]) -> Answer {

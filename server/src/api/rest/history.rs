@@ -3,28 +3,23 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
     extract::{Path, State},
-    response::Response,
     routing::get,
 };
 use chaos_kitty::{
     Problem, Timestamp,
     v1::{self, chaos_server::Chaos},
 };
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use http::{HeaderValue, header::CONTENT_TYPE};
+use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::{
     Answer, answer,
     bind::{Asks, Routes, Shape, call},
     compat,
+    list::{entries, joined},
     read::Caller,
 };
-
-/// Suites that are asked for at a time.
-const PAGE: u32 = 200;
 
 pub(super) fn routes<C: Chaos>() -> Routes<C> {
     let map = Shape::Map("RFC 3339 with microseconds, newest first", "ExperimentSuite");
@@ -34,47 +29,27 @@ pub(super) fn routes<C: Chaos>() -> Routes<C> {
         .with(call("GET", "/experiment/history/{at}", "GetSuiteRecord"), get(show::<C>))
 }
 
-/// The whole history as one map, page after page as the reader takes it. A problem after the first page breaks the
-/// answer off.
+/// The whole history as one map.
 async fn list<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    let mut pages = Box::pin(pages(chaos, caller));
-    let first = pages.try_next().await?;
-    let entries = stream::iter(first.map(Ok))
-        .chain(pages)
-        .map_ok(|page| stream::iter(page.suites.into_iter().map(Ok::<_, tonic::Status>)));
-    let entries = entries.try_flatten().scan(None, |newer, entry| {
-        let told = entry.map_err(Problem::from).and_then(|entry| told(&entry, newer));
-        std::future::ready(Some(told))
+    let suites = entries(move |page_token| {
+        let (chaos, caller) = (Arc::clone(&chaos), caller.clone());
+        async move {
+            let request = v1::GetExperimentHistoryRequest { page_token, ..Default::default() };
+            let page = chaos.get_experiment_history(caller.request(request)?).await?.into_inner();
+            Ok((page.suites, page.next_page_token))
+        }
     });
-    let opened = stream::iter([Ok("{".to_owned())]).chain(entries).chain(stream::iter([Ok("}".to_owned())]));
-    let mut response = Response::new(Body::from_stream(opened));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    let told = suites
+        .scan(None, |newer, entry| std::future::ready(Some(entry.and_then(|entry| told(&entry, newer)))));
+    joined("{", told, "}").await
 }
 
-/// One entry of the map, with the comma before it. `newer` is the key of the entry before, in microseconds.
+/// One entry of the map. `newer` is the key of the entry before, in microseconds.
 fn told(entry: &v1::HistoryEntry, newer: &mut Option<i64>) -> Result<String, Problem> {
-    let comma = if newer.is_some() { "," } else { "" };
     let (micros, key) = compat::history_key(entry.at.unwrap_or_default(), *newer)?;
     *newer = Some(micros);
     let suite = entry.suite.as_ref().map_or(Ok(Value::Null), compat::suite)?;
-    Ok(format!("{comma}\n{}: {suite}", Value::String(key)))
-}
-
-fn pages<C: Chaos>(
-    chaos: Arc<C>,
-    caller: Caller,
-) -> impl Stream<Item = Result<v1::ExperimentHistory, tonic::Status>> {
-    stream::try_unfold(Some(String::new()), move |page_token| {
-        let (chaos, caller) = (Arc::clone(&chaos), caller.clone());
-        async move {
-            let Some(page_token) = page_token else { return Ok(None) };
-            let request = v1::GetExperimentHistoryRequest { page_size: PAGE, page_token };
-            let page = chaos.get_experiment_history(caller.request(request)?).await?.into_inner();
-            let next = Some(page.next_page_token.clone()).filter(|token| !token.is_empty());
-            Ok(Some((page, next)))
-        }
-    })
+    Ok(format!("{}: {suite}", Value::String(key)))
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(at): Path<String>, caller: Caller) -> Answer {

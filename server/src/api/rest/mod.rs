@@ -11,6 +11,7 @@ mod experiment;
 mod halt;
 mod health;
 mod history;
+mod list;
 mod logging;
 mod openapi;
 mod operation;

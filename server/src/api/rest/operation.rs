@@ -1,6 +1,6 @@
 //! `GET /operation`, `GET`, `PUT` and `DELETE /operation/{name}`
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use axum::{
     extract::{Path, State},
@@ -10,11 +10,13 @@ use chaos_kitty::{
     Code, Problem,
     v1::{self, chaos_server::Chaos},
 };
+use futures_util::TryStreamExt;
 
 use super::{
     Answer, answer,
     bind::{Asks, Routes, Shape, call},
     json,
+    list::{entries, listed},
     read::{Asked, Caller, Sent},
 };
 
@@ -35,13 +37,22 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListOperationsRequest>,
 ) -> Answer {
-    answer(chaos.list_operations(caller.request(request)?).await?)
+    listed!(chaos, caller, request, list_operations, operations, "operations")
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(name): Path<String>, caller: Caller) -> Answer {
-    let all = chaos.list_operations(caller.request(v1::ListOperationsRequest {})?).await?.into_inner();
-    let named = |status: &v1::OperationStatus| status.operation.as_ref().is_some_and(|o| o.name == name);
-    let found = all.operations.into_iter().find(named).ok_or_else(|| {
+    let all = entries(|page_token| {
+        let request = v1::ListOperationsRequest { page_token, ..Default::default() };
+        let (chaos, request) = (Arc::clone(&chaos), caller.clone().request(request));
+        async move {
+            let page = chaos.list_operations(request?).await?.into_inner();
+            Ok((page.operations, page.next_page_token))
+        }
+    });
+    let mut named = pin!(all.try_filter(|status| {
+        std::future::ready(status.operation.as_ref().is_some_and(|operation| operation.name == name))
+    }));
+    let found = named.try_next().await?.ok_or_else(|| {
         Problem::new(Code::NoSuchOperation, format!("no operation {name:?}"))
             .hint("GET /operation lists them")
     });

@@ -1,6 +1,6 @@
 //! `GET /platform`, `GET /platform/health`, `POST /platform/refresh`
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     body::Body,
@@ -12,11 +12,13 @@ use chaos_kitty::{
     Problem,
     v1::{self, Target, chaos_server::Chaos},
 };
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 
 use super::{
     Answer,
     bind::{Asks, Routes, Shape, call, path},
     compat, json,
+    list::{entries, separated, streamed, text},
     read::Caller,
 };
 
@@ -33,42 +35,54 @@ pub(super) fn routes<C: Chaos>() -> Routes<C> {
 }
 
 async fn list<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    let platforms = platforms(&*chaos, &caller).await?;
     let schedule = chaos.get_schedule(caller.clone().request(v1::GetScheduleRequest {})?).await?.into_inner();
-    let mut rosters: HashMap<String, Vec<Target>> = HashMap::new();
-    for target in roster(&*chaos, &caller).await? {
-        rosters.entry(target.platform_type.clone()).or_default().push(target);
-    }
-    let shown = platforms.iter().map(|platform| {
-        let roster = rosters.get(&platform.platform_type).map_or(&[][..], Vec::as_slice);
-        compat::platform(platform, &schedule, roster)
+    let platforms = platforms(Arc::clone(&chaos), caller.clone()).enumerate();
+    let pieces = platforms.map(move |(index, platform)| {
+        let platform = platform?;
+        let mut head = text(&compat::platform(&platform, &schedule)?)?;
+        // The roster goes into the same object.
+        head.pop();
+        let comma = if index > 0 { ",\n" } else { "" };
+        let head = stream::iter([Ok(format!("{comma}{head},\"roster\":["))]);
+        let roster = roster(Arc::clone(&chaos), caller.clone(), platform.platform_type);
+        let shown = roster.map(|target| text(&compat::container(&target?)?));
+        Ok::<_, Problem>(head.chain(separated(shown)).chain(stream::iter([Ok("]}".to_owned())])))
     });
-    Ok(json(&shown.collect::<Result<Vec<_>, Problem>>()?)?)
+    streamed("[", pieces.try_flatten(), "]").await
 }
 
 async fn well<C: Chaos>(State(chaos): State<Arc<C>>, caller: Caller) -> Answer {
-    Ok(json(&compat::health(&platforms(&*chaos, &caller).await?))?)
+    let platforms: Vec<v1::Platform> = platforms(chaos, caller).try_collect().await?;
+    Ok(json(&compat::health(&platforms))?)
 }
 
 async fn refresh() -> Response {
     Response::new(Body::empty())
 }
 
-async fn platforms<C: Chaos>(chaos: &C, caller: &Caller) -> Result<Vec<v1::Platform>, tonic::Status> {
-    let request = caller.clone().request(v1::ListPlatformsRequest {})?;
-    Ok(chaos.list_platforms(request).await?.into_inner().platforms)
+fn platforms<C: Chaos>(chaos: Arc<C>, caller: Caller) -> impl Stream<Item = Result<v1::Platform, Problem>> {
+    entries(move |page_token| {
+        let (chaos, caller) = (Arc::clone(&chaos), caller.clone());
+        async move {
+            let request = v1::ListPlatformsRequest { page_token, ..Default::default() };
+            let page = chaos.list_platforms(caller.request(request)?).await?.into_inner();
+            Ok((page.platforms, page.next_page_token))
+        }
+    })
 }
 
-/// All pages.
-async fn roster<C: Chaos>(chaos: &C, caller: &Caller) -> Result<Vec<Target>, tonic::Status> {
-    let mut request = v1::ListTargetsRequest::default();
-    let mut found = Vec::new();
-    loop {
-        let page = chaos.list_targets(caller.clone().request(request.clone())?).await?.into_inner();
-        found.extend(page.targets);
-        if page.next_page_token.is_empty() {
-            return Ok(found);
+fn roster<C: Chaos>(
+    chaos: Arc<C>,
+    caller: Caller,
+    platform_type: String,
+) -> impl Stream<Item = Result<Target, Problem>> {
+    entries(move |page_token| {
+        let (chaos, caller) = (Arc::clone(&chaos), caller.clone());
+        let request =
+            v1::ListTargetsRequest { platform_type: platform_type.clone(), page_token, ..Default::default() };
+        async move {
+            let page = chaos.list_targets(caller.request(request)?).await?.into_inner();
+            Ok((page.targets, page.next_page_token))
         }
-        request.page_token = page.next_page_token;
-    }
+    })
 }

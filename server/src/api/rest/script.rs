@@ -11,6 +11,7 @@ use chaos_kitty::v1::{self, chaos_server::Chaos};
 use super::{
     Answer, answer,
     bind::{Routes, call},
+    list::listed,
     read::{Asked, Caller},
 };
 
@@ -25,7 +26,7 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListScriptsRequest>,
 ) -> Answer {
-    answer(chaos.list_scripts(caller.request(request)?).await?)
+    listed!(chaos, caller, request, list_scripts, scripts, "scripts")
 }
 
 async fn show<C: Chaos>(State(chaos): State<Arc<C>>, Path(name): Path<String>, caller: Caller) -> Answer {

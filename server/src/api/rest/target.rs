@@ -6,8 +6,9 @@ use axum::{extract::State, routing::get};
 use chaos_kitty::v1::{self, chaos_server::Chaos};
 
 use super::{
-    Answer, answer,
+    Answer,
     bind::{Routes, call},
+    list::listed,
     read::{Asked, Caller},
 };
 
@@ -20,5 +21,5 @@ async fn list<C: Chaos>(
     caller: Caller,
     Asked(request): Asked<v1::ListTargetsRequest>,
 ) -> Answer {
-    answer(chaos.list_targets(caller.request(request)?).await?)
+    listed!(chaos, caller, request, list_targets, targets, "targets")
 }

@@ -111,7 +111,7 @@ impl Chaos for Script {
         self.note(request);
         let operation = v1::Operation { name: "hairball".to_owned(), ..Default::default() };
         let status = v1::OperationStatus { operation: Some(operation), rounds: 4, ..Default::default() };
-        Ok(Response::new(v1::ListOperationsResponse { operations: vec![status] }))
+        Ok(Response::new(v1::ListOperationsResponse { operations: vec![status], ..Default::default() }))
     }
     async fn put_operation(&self, request: Request<v1::PutOperationRequest>) -> Reply<v1::OperationStatus> {
         self.note(request);

@@ -11,7 +11,7 @@ use super::*;
 /// The record of the only suite.
 async fn record(world: &World) -> SuiteRecord {
     let history = world.experiments().history(&GetExperimentHistoryRequest::default()).await.unwrap();
-    let [entry] = &history.suites[..] else { panic!("{history:?}") };
+    let [entry] = &history.entries[..] else { panic!("{history:?}") };
     let record = world.experiments().record_of(entry.at.unwrap()).await.unwrap();
     assert_eq!((entry.verdict(), &entry.verdict_reason), (record.verdict(), &record.verdict_reason));
     record
