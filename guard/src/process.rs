@@ -199,7 +199,7 @@ mod tests {
         for byte in 0x01..=0xff {
             let mut line = b"7 (".to_vec();
             line.extend([byte, b')', b' ', byte]);
-            line.extend(b") T 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 0 20 0 1 0 12345 1 1\n");
+            line.extend(b") T 3 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 12345 1 1\n");
             assert_eq!(
                 Stat::parse(&line),
                 Some(Stat { state: 'T', parent: 3, start_time: 12345 }),
