@@ -42,17 +42,29 @@ fn settings() -> Settings {
 async fn server() -> Server {
     let _counted = PANICS.load(Ordering::SeqCst);
     let server = Server::start(settings()).await;
-    server.worker("till", "group").await.idle();
-    let mut worker = server.worker("billing", "").await;
-    tokio::spawn(async move {
-        while let Ok(order) = worker.next().await {
-            if let server_message::Kind::Start(order) = order {
-                worker.report(&order, State::Started).await;
-                worker.report(&order, State::Reverted).await;
-            }
-        }
-    });
+    tokio::spawn(obey(server.worker("till", "group").await));
+    tokio::spawn(obey(server.worker("billing", "").await));
     server
+}
+
+/// Does at once what it is told, for as long as nothing is said.
+async fn obey(mut node: Node) {
+    while let Ok(Some(message)) = node.inbound.message().await {
+        match message.kind {
+            Some(server_message::Kind::Renewal(renewal)) => {
+                let answer = v1::LeaseRenewal { number: renewal.number, ..Default::default() };
+                node.send(agent_message::Kind::Renewal(answer)).await;
+            }
+            Some(server_message::Kind::Ping(ping)) => {
+                node.send(agent_message::Kind::Pong(v1::Pong { number: ping.number })).await;
+            }
+            Some(server_message::Kind::Start(order)) => {
+                node.report(&order, State::Started).await;
+                node.report(&order, State::Reverted).await;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A request that is accepted as it is.
@@ -131,7 +143,7 @@ async fn no_field_of_any_request_ends_anything_over_grpc() {
             }
         }
     }
-    assert!(calls > 1000 && accepted * 10 > calls * 3, "{accepted} of {calls} were accepted");
+    assert!(calls > 1000 && accepted > 400, "{accepted} of {calls} were accepted");
     still_well(&server).await;
 }
 
