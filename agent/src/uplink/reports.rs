@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn batches_follow_one_another_without_gap_and_stay_small() {
-        let (reports, _executor) = reported(1000, &"x".repeat(10_000));
+        let (reports, _executor) = reported(1000, &"x".repeat(5_000));
         reports.catch_up();
         let (mut sent, mut seen) = (0, Vec::new());
         while let Some(batch) = reports.batch_after(sent) {

@@ -141,7 +141,8 @@ mod tests {
         drop(held.pop());
         assert!(take(50, 7).is_ok(), "a place was given back");
         drop((held, other));
-        assert_eq!((places.taken().all, places.taken().by.len()), (0, 0));
+        let taken = places.taken();
+        assert_eq!((taken.all, taken.by.len()), (0, 0));
     }
 
     #[test]
