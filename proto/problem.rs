@@ -241,6 +241,17 @@ impl Problem {
         Self::new(Code::InvalidArgument, format!("{field}: {what}"))
     }
 
+    /// Why a stream of news broke off: the server's own word, or that the connection is gone.
+    pub fn of_stream(status: Status) -> Self {
+        let details = status.get_error_details();
+        if details.error_info().is_some_and(|info| info.domain == DOMAIN) {
+            return status.into();
+        }
+        Self::new(Code::ConnectionLost, "the connection broke off while news was awaited").hint(
+            "see whether the server runs (`kittyctl status`); a proxy on the way may end streams that it takes for idle",
+        )
+    }
+
     /// A defect in ChaosKitty itself.
     pub fn internal(what: impl fmt::Display) -> Self {
         Self::new(Code::Internal, what.to_string())
@@ -363,6 +374,15 @@ mod tests {
             let sent = Problem::new(*code, "tried this").hint("do that");
             assert_eq!(Problem::from(Status::from(sent.clone())), sent);
         }
+    }
+
+    #[test]
+    fn a_stream_that_breaks_off_is_told_in_our_own_words() {
+        let raw = Status::new(Grpc::Internal, "h2 protocol error: error reading a body from connection");
+        let problem = Problem::of_stream(raw);
+        assert!(problem.code == Code::ConnectionLost && !problem.to_string().contains("h2"), "{problem}");
+        let ours = Problem::new(Code::FellBehind, "behind").hint("read faster");
+        assert_eq!(Problem::of_stream(Status::from(ours.clone())), ours);
     }
 
     #[test]

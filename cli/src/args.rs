@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Platform(PlatformCommand),
     /// Apply an action to a target, or to some of a group, and wait until it is over
     ///
-    /// The command ends when all its actions are over and put back. Ctrl-C (or SIGTERM) stops them and waits
+    /// The command ends when all its actions are over and put back, or wait for a person (exit code 6). Ctrl-C (or SIGTERM) stops them and waits
     /// until they are put back, exit code 130; a second one leaves at once, and the faults end at their
     /// own deadlines. With --no-wait the command ends as soon as the agents have the orders.
     #[command(subcommand, after_help = examples::UNLEASH)]

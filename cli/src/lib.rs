@@ -20,7 +20,8 @@ use clap::Parser;
 use crate::{args::Args, output::Output};
 
 /// Runs one command line, the program's name first, and answers with its exit code: 0 done, 1 refused or
-/// failed, 2 wrong usage, 3 an awaited experiment ended FAILED, 4 not reachable, 130 interrupted.
+/// failed, 2 wrong usage, 3 an awaited experiment ended FAILED, 4 not reachable, 6 a fault could not be put
+/// back and waits for a person, 130 interrupted.
 pub fn run<I, T>(arguments: I) -> ExitCode
 where
     I: IntoIterator<Item = T>,

@@ -76,6 +76,9 @@ pub struct Config {
     /// The longest duration of a fault
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "1h")]
     pub max_duration: Duration,
+    /// How long a stream of news may be silent before it repeats itself; less than the read timeout of proxies
+    #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "20s")]
+    pub heartbeat: Duration,
     /// How long an order may take to be acknowledged
     #[arg(long, value_name = "DURATION", value_parser = positive_duration, default_value = "5s")]
     pub start_timeout: Duration,
@@ -204,6 +207,7 @@ impl Config {
             halt_on_exit: self.halt_on_exit,
             experiments: self.experiments.settings(self.min_survivors, &self.schedule.automated_methods),
             webhooks: self.webhooks.clone(),
+            heartbeat: self.heartbeat,
             schedule: self.schedule.settings(
                 self.experiments.experiment_tick,
                 self.min_survivors,
@@ -244,6 +248,7 @@ mod tests {
         assert_eq!((config.lease, config.max_duration), (limits::LEASE, action::LONGEST));
         assert_eq!(config.survivor_window, app::Settings::default().survivor_window);
         assert_eq!(config.app().limits, Limits::default());
+        assert_eq!(config.heartbeat, app::Settings::default().heartbeat);
         assert_eq!(config.start_timeout, app::Settings::default().start_timeout);
         assert_eq!(config.app().experiments, app::Settings::default().experiments);
     }

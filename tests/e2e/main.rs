@@ -39,6 +39,7 @@ mod rest;
 mod restart;
 mod roster;
 mod script;
+mod silence;
 mod startup;
 mod stream;
 mod systemd;

@@ -35,7 +35,7 @@ async fn once(server: &Server, what: &str, is: impl Fn(&OperationStatus) -> bool
 
 /// Names of the targets of the next strikes that were admitted, until there are so many.
 async fn strikes(server: &Server, count: usize) -> Vec<String> {
-    let request = WatchEventsRequest { kinds: vec!["operation_round".to_owned()] };
+    let request = WatchEventsRequest { kinds: vec!["operation_round".to_owned()], after: None };
     let mut events = server.client().await.watch_events(request).await.unwrap().into_inner();
     let mut names = Vec::new();
     let watch = async {
@@ -125,7 +125,7 @@ async fn at_least_one_of_a_group_of_two_is_left_alone_at_every_moment() {
     let sandbox = Sandbox::new();
     let server = sandbox.server(&[]).await;
     let _shops = shops(&sandbox, &server, ["till", "desk"]).await;
-    let request = WatchEventsRequest { kinds: vec!["action".to_owned()] };
+    let request = WatchEventsRequest { kinds: vec!["action".to_owned()], after: None };
     let mut events = server.client().await.watch_events(request).await.unwrap().into_inner();
     put(&sandbox, &server, "hairball --interval 50ms --probability 1 --min-delay 300ms --max-delay 300ms");
     let mut hurt: HashSet<String> = HashSet::new();

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use chaos_kitty::endpoint::Endpoint;
@@ -14,6 +15,7 @@ use tokio::{
     net::{UnixListener, UnixStream},
     sync::watch,
     task::JoinHandle,
+    time::timeout,
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +39,15 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on `path` and forwards to the socket at `target`.
     pub fn new(path: &Path, target: &Path) -> Self {
+        Self::with(path, target, None)
+    }
+
+    /// The same, but it closes a connection whose far end says nothing for so long, as proxies do.
+    pub fn impatient(path: &Path, target: &Path, patience: Duration) -> Self {
+        Self::with(path, target, Some(patience))
+    }
+
+    fn with(path: &Path, target: &Path, patience: Option<Duration>) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let (mode, watched) = watch::channel(Mode::Open);
         let accepted = Arc::new(AtomicUsize::new(0));
@@ -44,7 +55,7 @@ impl Proxy {
         let acceptor = tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
                 counter.fetch_add(1, Ordering::Relaxed);
-                tokio::spawn(connection(near, target.clone(), watched.clone()));
+                tokio::spawn(connection(near, target.clone(), watched.clone(), patience));
             }
         });
         Self { path: path.to_owned(), mode, accepted, acceptor }
@@ -83,7 +94,12 @@ impl Drop for Proxy {
     }
 }
 
-async fn connection(near: UnixStream, target: PathBuf, mut mode: watch::Receiver<Mode>) {
+async fn connection(
+    near: UnixStream,
+    target: PathBuf,
+    mut mode: watch::Receiver<Mode>,
+    patience: Option<Duration>,
+) {
     if *mode.borrow() == Mode::Cut {
         return;
     }
@@ -91,8 +107,8 @@ async fn connection(near: UnixStream, target: PathBuf, mut mode: watch::Receiver
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = far.into_split();
     tokio::select! {
-        () = pump(near_in, far_out, mode.clone()) => {}
-        () = pump(far_in, near_out, mode.clone()) => {}
+        () = pump(near_in, far_out, mode.clone(), None) => {}
+        () = pump(far_in, near_out, mode.clone(), patience) => {}
         _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -101,9 +117,16 @@ async fn pump(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     mut mode: watch::Receiver<Mode>,
+    patience: Option<Duration>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+    loop {
+        let read = from.read(&mut buffer);
+        let read = match patience {
+            Some(patience) => timeout(patience, read).await,
+            None => Ok(read.await),
+        };
+        let Ok(Ok(count @ 1..)) = read else { return };
         if mode.wait_for(|mode| *mode != Mode::Frozen).await.is_err() {
             return;
         }

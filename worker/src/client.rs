@@ -14,7 +14,7 @@ use chaos_kitty::{
     endpoint::Endpoint,
     v1::{ActionStatus, GetStatusRequest, Status, UnleashRequest},
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::ready};
 
 /// A client of the control plane.
 #[derive(Clone, Debug)]
@@ -63,11 +63,19 @@ impl Client {
     /// What the server refuses it for; [`Code::ConnectionLost`] when it does not answer.
     pub async fn unleash(&mut self, request: UnleashRequest) -> Result<Updates, Problem> {
         let updates = self.0.unleash(request).await?.into_inner();
-        Ok(Updates::new(updates.map(|update| update.map_err(Problem::from))))
+        let mut last = None;
+        // The server says the last one again where there is no news.
+        let is_news = move |update: &Result<ActionStatus, Problem>| {
+            let Ok(status) = update else { return ready(true) };
+            let is_news = last.as_ref() != Some(status);
+            last = Some(status.clone());
+            ready(is_news)
+        };
+        Ok(Updates::new(updates.map(|update| update.map_err(Problem::of_stream)).filter(is_news)))
     }
 }
 
-/// Each action's status as it changes, until all actions of a call are over. A call that breaks off ends
+/// Each action's status as it changes, until all actions of a call are over or wait for a person (STUCK). A call that breaks off ends
 /// with an error, never silently.
 pub struct Updates(Pin<Box<dyn Stream<Item = Result<ActionStatus, Problem>> + Send>>);
 

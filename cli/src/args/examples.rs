@@ -13,6 +13,7 @@ Exit codes:
   2  wrong usage
   3  an awaited experiment ended FAILED
   4  the server can not be reached
+  6  a fault could not be put back, and waits for a person (STUCK)
   130  interrupted, and what was begun is put back";
 
 pub(super) const STATUS: &str = "\

@@ -41,6 +41,10 @@ pub(super) async fn run(command: ActionCommand, global: &Global, out: &Output) -
             let action = session.answer(client.stop_action(StopActionRequest { id })).await?;
             out.one(&action)?;
             tell_problem(&action, out);
+            if is_stuck(&action) {
+                tell_stuck(&action, out);
+                return Ok(ExitCode::from(STUCK));
+            }
             Ok(if is_over(&action) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
     }
@@ -64,6 +68,22 @@ async fn newest(
 /// Whether nothing of it is in force any more.
 fn is_over(action: &ActionStatus) -> bool {
     matches!(action.state(), State::Reverted | State::Done | State::Failed | State::Refused)
+}
+
+/// Exit code when a fault could not be put back and waits for a person.
+pub(super) const STUCK: u8 = 6;
+
+/// Whether it waits for a person.
+pub(super) fn is_stuck(action: &ActionStatus) -> bool {
+    action.state() == State::Stuck
+}
+
+/// Says what to do about it.
+pub(super) fn tell_stuck(action: &ActionStatus, out: &Output) {
+    out.say(&format!(
+        "{} is as the fault left it, and a person is needed: put it back as said above, or run `kitty-agent revert --all` on its host; `kittyctl action get {}` shows the state",
+        action.target_id, action.id
+    ));
 }
 
 /// Whether it did what was asked.

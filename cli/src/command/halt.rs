@@ -10,7 +10,10 @@ use chaos_kitty::{
     },
 };
 
-use super::source;
+use super::{
+    action::{STUCK, is_stuck, tell_problem, tell_stuck},
+    source,
+};
 use crate::{
     args::{Format, Global},
     failure::Outcome,
@@ -26,7 +29,7 @@ pub(super) async fn halt(reason: Option<String>, global: &Global, out: &Output) 
     let request = HaltRequest { reason: reason.unwrap_or_default(), source: source() };
     let patience = session.patience(PATIENCE);
     let watch = watch(&session, request, out);
-    let summary = tokio::time::timeout(patience, watch)
+    let (summary, stuck) = tokio::time::timeout(patience, watch)
         .await
         .unwrap_or_else(|_| Err(session.silent(patience).into()))?;
     for line in unreached(&summary) {
@@ -36,20 +39,24 @@ pub(super) async fn halt(reason: Option<String>, global: &Global, out: &Output) 
     if unnamed > 0 {
         out.say(&format!("not reached: {unnamed} more; see `kittyctl agent list`"));
     }
-    Ok(if is_clean(&summary) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (is_clean(&summary), stuck) {
+        (true, _) => ExitCode::SUCCESS,
+        (false, true) => ExitCode::from(STUCK),
+        (false, false) => ExitCode::FAILURE,
+    })
 }
 
-/// Shows the stream and answers with its last word.
+/// Shows the stream and answers with its last word, and whether a fault waits for a person.
 async fn watch(
     session: &Session,
     request: HaltRequest,
     out: &Output,
-) -> Result<Summary, crate::failure::Failure> {
+) -> Result<(Summary, bool), crate::failure::Failure> {
     let mut stream = session.client.clone().halt(request).await?.into_inner();
     let mut progress = out.progress();
     let mut faults = BTreeMap::<String, ActionStatus>::new();
     let mut summary = None;
-    while let Some(message) = stream.message().await? {
+    while let Some(message) = stream.message().await.map_err(Problem::of_stream)? {
         out.streamed(&message)?;
         match message {
             HaltProgress { kind: Some(Kind::Action(action)) } => {
@@ -64,6 +71,7 @@ async fn watch(
         }
     }
     progress.end();
+    let stuck: Vec<_> = faults.values().filter(|action| is_stuck(action)).cloned().collect();
     let summary = summary.ok_or_else(|| {
         Problem::new(Code::ConnectionLost, "halting: the answer ended without its summary")
             .hint("look at `kittyctl status`; halting again does no harm")
@@ -75,7 +83,11 @@ async fn watch(
         }
         out.raw(&format!("{}\n", sentence(&summary)))?;
     }
-    Ok(summary)
+    for action in &stuck {
+        tell_problem(action, out);
+        tell_stuck(action, out);
+    }
+    Ok((summary, !stuck.is_empty()))
 }
 
 /// Whether it is known that nothing is left anywhere.

@@ -331,7 +331,7 @@ fn is_run_by_somebody(target: &Target) -> bool {
     matches!(target.platform_type.as_str(), "DockerPlatform" | "SystemdPlatform")
 }
 
-/// What an action is now, and each news of it until it is over.
+/// What an action is now, and each news of it until it is over, or waits for a person.
 pub(super) fn follow(news: watch::Receiver<ActionStatus>) -> BoxStream<'static, ActionStatus> {
     stream::unfold(Some((news, true)), async |state| {
         let (mut news, first) = state?;
@@ -339,7 +339,8 @@ pub(super) fn follow(news: watch::Receiver<ActionStatus>) -> BoxStream<'static, 
             news.changed().await.ok()?;
         }
         let status = news.borrow_and_update().clone();
-        let next = (!is_over(status.state())).then_some((news, false));
+        let ends = is_over(status.state()) || status.state() == State::Stuck;
+        let next = (!ends).then_some((news, false));
         Some((status, next))
     })
     .boxed()

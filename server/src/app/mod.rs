@@ -60,6 +60,8 @@ pub struct Settings {
     pub schedule: schedule::Settings,
     /// Where notifications go.
     pub webhooks: Vec<Webhook>,
+    /// How long a stream of news may be silent.
+    pub heartbeat: Duration,
 }
 
 impl Default for Settings {
@@ -76,6 +78,7 @@ impl Default for Settings {
             experiments: experiment::Settings::default(),
             schedule: schedule::Settings::default(),
             webhooks: Vec::new(),
+            heartbeat: Duration::from_secs(20),
         }
     }
 }
@@ -156,6 +159,7 @@ impl App {
             notifier,
             store,
             started_at,
+            heartbeat: settings.heartbeat,
             listening,
         };
         Ok(Self { settings, service: Arc::new(service), _ticking: ticking })

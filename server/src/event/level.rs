@@ -28,6 +28,7 @@ pub(super) fn level(kind: &Kind) -> Level {
         Kind::Resumed(_) => Level::Good,
         Kind::AdminState(changed) if changed.state() == Admin::Started => Level::Good,
         Kind::AdminState(_) => Level::Warn,
+        Kind::Heartbeat(_) => Level::Unspecified,
         Kind::Action(_)
         | Kind::AgentJoined(_)
         | Kind::AgentLeft(_)

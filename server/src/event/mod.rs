@@ -96,9 +96,14 @@ impl Bus {
         let news = WatchStream::from_changes(self.news.subscribe());
         let mut state = lock(&self.state);
         state.watchers += 1;
-        let next = state.ring.next();
+        let (next, from) = (state.ring.next(), state.last);
         drop(state);
-        Ok(Watch { state: Arc::clone(&self.state), news, next, wanted, over: false })
+        Ok(Watch { state: Arc::clone(&self.state), news, next, wanted, from, over: false })
+    }
+
+    /// The number of the last event.
+    pub fn last(&self) -> u64 {
+        lock(&self.state).last
     }
 }
 
@@ -111,10 +116,16 @@ pub struct Watch {
     next: u64,
     /// In the order of [`KINDS`].
     wanted: Vec<bool>,
+    from: u64,
     over: bool,
 }
 
 impl Watch {
+    /// The number of the last event before those that are watched.
+    pub const fn from(&self) -> u64 {
+        self.from
+    }
+
     /// The next event that is there, wanted or not.
     fn take(&mut self) -> Found {
         let found = lock(&self.state).ring.at(self.next);
@@ -140,7 +151,7 @@ impl Stream for Watch {
         while !self.over {
             match self.take() {
                 Found::Event(event) => {
-                    if event.kind.as_ref().is_some_and(|kind| self.wanted[index(kind)]) {
+                    if event.kind.as_ref().and_then(index).is_some_and(|kind| self.wanted[kind]) {
                         return Poll::Ready(Some(Ok(event)));
                     }
                 }
@@ -166,9 +177,9 @@ fn fell_behind(lost: u64) -> Problem {
     Problem::new(Code::FellBehind, message).hint("watch again, list what matters, and read faster")
 }
 
-/// Of a kind in [`KINDS`].
-const fn index(kind: &Kind) -> usize {
-    match kind {
+/// Of a kind in [`KINDS`]. `None`: nobody publishes it.
+const fn index(kind: &Kind) -> Option<usize> {
+    Some(match kind {
         Kind::AgentJoined(_) => 0,
         Kind::AgentLeft(_) => 1,
         Kind::TargetAdded(_) => 2,
@@ -182,7 +193,8 @@ const fn index(kind: &Kind) -> usize {
         Kind::Experiment(_) => 10,
         Kind::AdminState(_) => 11,
         Kind::Suite(_) => 12,
-    }
+        Kind::Heartbeat(_) => return None,
+    })
 }
 
 #[cfg(test)]

@@ -280,3 +280,47 @@ async fn a_stop_that_comes_before_its_order_has_left_ends_it_all_the_same() {
     assert!(matches!(order, server_message::Kind::Start(start) if start.action_id == id));
     assert!(matches!(raw(&mut node).await, server_message::Kind::Stop(stop) if stop.action_id == id));
 }
+
+#[tokio::test]
+async fn what_waits_for_a_person_ends_the_stream_and_its_stop_answers_at_once() {
+    let server = Server::start(Settings::default()).await;
+    let mut node = server.worker("a", "g").await;
+    let mut updates = server.unleash("a", delay(SECOND)).await.unwrap();
+    let order = node.order().await;
+    for state in [State::Accepted, State::Started, State::Stuck] {
+        node.report(&order, state).await;
+        until_state(&mut updates, state).await;
+    }
+    assert!(news(&mut updates).await.is_none());
+    let request = v1::StopActionRequest { id: order.action_id.clone() };
+    let stopped = server.client().await.stop_action(request).await.unwrap().into_inner();
+    assert_eq!(stopped.state(), State::Stuck);
+    assert_eq!(server.active().len(), 1, "it is there until somebody puts it back");
+}
+
+#[tokio::test]
+async fn a_silent_stream_repeats_its_last_word() {
+    let settings = Settings { heartbeat: Duration::from_millis(20), ..Settings::default() };
+    let server = Server::start(settings).await;
+    let mut node = server.worker("a", "g").await;
+    let mut updates = server.unleash("a", delay(SECOND)).await.unwrap();
+    let order = node.order().await;
+    node.report(&order, State::Started).await;
+    let started = until_state(&mut updates, State::Started).await;
+    assert_eq!(news(&mut updates).await.unwrap(), started);
+    let after = Some(v1::EventPosition::default());
+    let request = v1::WatchEventsRequest { kinds: vec!["halted".to_owned()], after };
+    let mut events = server.client().await.watch_events(request).await.unwrap().into_inner();
+    let (first, second) =
+        (events.message().await.unwrap().unwrap(), events.message().await.unwrap().unwrap());
+    let epoch = |event: &v1::Event| match event.kind {
+        Some(v1::event::Kind::Heartbeat(beat)) => beat.epoch,
+        ref other => panic!("{other:?}"),
+    };
+    assert!(epoch(&first) == epoch(&second) && epoch(&first) > 0);
+    let earlier = v1::EventPosition { epoch: epoch(&first), sequence: first.sequence - 1 };
+    let request = v1::WatchEventsRequest { kinds: Vec::new(), after: Some(earlier) };
+    let mut again = server.client().await.watch_events(request).await.unwrap().into_inner();
+    let beat = again.message().await.unwrap().unwrap();
+    assert!(matches!(beat.kind, Some(v1::event::Kind::Heartbeat(beat)) if beat.missed >= 1), "{beat:?}");
+}

@@ -52,7 +52,8 @@ async fn events_come_as_they_happen_and_only_those_asked_for() {
     let server = Server::start(Settings::default()).await;
     let kinds = vec!["target_added".to_owned(), "target_removed".to_owned()];
     let mut client = server.client().await;
-    let mut watch = client.watch_events(v1::WatchEventsRequest { kinds }).await.unwrap().into_inner();
+    let mut watch =
+        client.watch_events(v1::WatchEventsRequest { kinds, after: None }).await.unwrap().into_inner();
     let node = server.worker("a", "").await;
     let added = watch.message().await.unwrap().unwrap();
     assert!(matches!(added.kind, Some(v1::event::Kind::TargetAdded(target)) if target.name == "a"));

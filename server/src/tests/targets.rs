@@ -37,7 +37,7 @@ async fn labels_that_change_in_the_same_life_reach_operations_and_watchers_at_on
     let targets = || operations.list().remove(0).targets;
     server.until("the target is there", async || server.app.service().fleet.target_count() == 1).await;
     assert_eq!(targets(), 0);
-    let request = v1::WatchEventsRequest { kinds: vec!["target_changed".to_owned()] };
+    let request = v1::WatchEventsRequest { kinds: vec!["target_changed".to_owned()], after: None };
     let mut watch = server.client().await.watch_events(request).await.unwrap().into_inner();
     // What is told again unchanged is no news.
     node.send(Kind::Targets(labelled("silver"))).await;

@@ -7,6 +7,7 @@ use chaos_kitty::{
     client::Client,
     v1::{Action, ActionStatus, UnleashRequest, action_state::Name as State, unleash_request::Choice},
 };
+use tokio::time::{Instant, timeout_at};
 use tonic::Streaming;
 
 /// Longest wait for the next word of an action. None of the demo's is held for longer.
@@ -52,13 +53,18 @@ impl Call {
     }
 
     async fn next(&mut self) -> Result<bool, Problem> {
-        let message = tokio::time::timeout(PATIENCE, self.updates.message()).await.map_err(|_| silent())?;
-        match message? {
-            Some(status) => {
-                self.last = status;
-                Ok(true)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let message = timeout_at(deadline, self.updates.message()).await.map_err(|_| silent())?;
+            match message.map_err(Problem::of_stream)? {
+                // The server says it again where there is no news.
+                Some(status) if status == self.last => {}
+                Some(status) => {
+                    self.last = status;
+                    return Ok(true);
+                }
+                None => return Ok(false),
             }
-            None => Ok(false),
         }
     }
 }

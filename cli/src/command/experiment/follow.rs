@@ -234,7 +234,7 @@ fn watch(session: &Session, id: String) -> impl Stream<Item = Result<Experiment,
     let open = async move {
         let request = GetExperimentRequest { id };
         let changes = session.answer(session.client.clone().watch_experiment(request)).await?;
-        Ok::<_, Problem>(changes.map_err(Problem::from))
+        Ok::<_, Problem>(changes.map_err(Problem::of_stream))
     };
     stream::once(open).try_flatten()
 }

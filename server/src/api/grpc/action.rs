@@ -5,7 +5,7 @@ use chaos_kitty::{
 use futures_util::{StreamExt, stream::BoxStream};
 use tonic::{Request, Status, metadata::MetadataMap};
 
-use super::Service;
+use super::{Service, heartbeat::beating};
 
 /// A W3C traceparent has 55 characters; later versions may append to it.
 const TRACEPARENT: usize = 256;
@@ -16,7 +16,7 @@ pub(super) async fn unleash(
 ) -> Result<BoxStream<'static, Result<ActionStatus, Status>>, Problem> {
     let traceparent = traceparent(request.metadata());
     let updates = service.actions.unleash(request.into_inner(), traceparent).await?;
-    Ok(updates.map(Ok).boxed())
+    Ok(beating(updates.map(Ok), service.heartbeat, None, ActionStatus::clone))
 }
 
 /// The caller's trace context; empty without one.

@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 use prost::Message;
 use tonic::Status;
 
-use super::Service;
+use super::{Service, heartbeat::beating};
 
 /// Longest name of a method in a shortened experiment, in bytes.
 const METHOD: usize = 64;
@@ -92,7 +92,8 @@ pub(super) async fn watch(
     service: &Service,
     id: &str,
 ) -> Result<BoxStream<'static, Result<Experiment, Status>>, Problem> {
-    Ok(service.experiments.watch(id).await?.map(|experiment| Ok(page::shown(experiment).0)).boxed())
+    let changes = service.experiments.watch(id).await?.map(|experiment| Ok(page::shown(experiment).0));
+    Ok(beating(changes, service.heartbeat, None, Experiment::clone))
 }
 
 pub(super) fn methods(

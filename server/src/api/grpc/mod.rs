@@ -7,13 +7,14 @@ mod event;
 mod experiment;
 mod fleet;
 mod halt;
+mod heartbeat;
 mod operation;
 mod schedule;
 mod script;
 
 use std::{
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use chaos_kitty::{
@@ -62,6 +63,8 @@ pub struct Service {
     pub store: Store,
     /// When the server was started.
     pub started_at: SystemTime,
+    /// How long a stream of news may be silent.
+    pub heartbeat: Duration,
     /// Where it listens, once it does.
     pub listening: OnceLock<Listening>,
 }

@@ -42,12 +42,17 @@ impl<S: Sync> FromRequestParts<S> for Kinds {
 }
 
 async fn watch<C: Chaos>(State(chaos): State<Arc<C>>, Kinds(kinds): Kinds, caller: Caller) -> Answer {
-    let events = chaos.watch_events(caller.request(v1::WatchEventsRequest { kinds })?).await?.into_inner();
+    let request = v1::WatchEventsRequest { kinds, after: None };
+    let events = chaos.watch_events(caller.request(request)?).await?.into_inner();
     let sent = events.map(|event| Ok::<_, Infallible>(event.map_or_else(broken_off, told)));
     Ok(Sse::new(sent).keep_alive(sse::KeepAlive::default()).into_response())
 }
 
 fn told(event: v1::Event) -> sse::Event {
+    if matches!(event.kind, Some(Kind::Heartbeat(_))) {
+        // A comment, which no reader of events takes for one.
+        return sse::Event::default().comment("");
+    }
     let (event, _) = page::shown(event);
     data(&event).event(event.kind.as_ref().map_or("event", name)).id(event.sequence.to_string())
 }
@@ -77,6 +82,7 @@ fn name(kind: &Kind) -> &'static str {
         Kind::Resumed(_) => "resumed",
         Kind::Experiment(_) => "experiment",
         Kind::AdminState(_) => "admin_state",
+        Kind::Heartbeat(_) => "heartbeat",
         Kind::Suite(_) => "suite",
     }
 }

@@ -41,6 +41,7 @@ impl Notification {
             Kind::Halted(_) => "Halted",
             Kind::Resumed(_) => "Resumed",
             Kind::AdminState(_) => "Administrative state",
+            Kind::Heartbeat(_) => "Heartbeat",
             Kind::Suite(_) => "Suite",
             _ => "ChaosKitty",
         };
