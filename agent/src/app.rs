@@ -19,10 +19,10 @@ use crate::{
         docker::{self, DockerPlatform},
         host::HostPlatform,
         kubernetes::{self, KubernetesPlatform},
-        offer::Offer,
         process::{self, ProcessPlatform},
         systemd::{self, SystemdPlatform},
     },
+    policy::offer::Offer,
     state::State,
     uplink::{Presence, Reports, Uplink, relay},
 };

@@ -82,7 +82,11 @@ fn kill_all(cgroup: &Path) -> io::Result<()> {
         }
         Ok(())
     };
-    pids(cgroup)?.into_iter().fold(Ok(()), |outcome, pid| outcome.and(kill(pid)))
+    let mut outcome = Ok(());
+    for pid in pids(cgroup)? {
+        outcome = outcome.and(kill(pid));
+    }
+    outcome
 }
 
 fn is_empty(cgroup: &Path) -> io::Result<bool> {

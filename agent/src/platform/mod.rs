@@ -8,7 +8,6 @@ pub mod docker;
 pub mod host;
 pub mod kubernetes;
 pub mod listed;
-pub mod offer;
 pub mod process;
 pub mod recycle;
 pub mod supervisor;

@@ -22,6 +22,7 @@
 //! Deadlines, leases and reverts go on whatever the policy says.
 
 mod file;
+pub mod offer;
 mod quiet;
 
 use std::{collections::BTreeSet, time::Duration};

@@ -27,11 +27,7 @@ use chaos_kitty::{Code, backoff::Backoff, client::TlsFiles, endpoint::Endpoint};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    executor::Executor,
-    platform::{Roster, offer::Offer},
-    state::Seen,
-};
+use crate::{executor::Executor, platform::Roster, policy::offer::Offer, state::Seen};
 pub(crate) use presence::Presence;
 use relay::Relay;
 pub(crate) use reports::Reports;

@@ -7,7 +7,10 @@ use chaos_kitty::{
     v1::{PlatformProblem, TargetsChanged},
 };
 
-use crate::platform::{Roster, listed::Listed, offer::Offer};
+use crate::{
+    platform::{Roster, listed::Listed},
+    policy::offer::Offer,
+};
 
 /// Bytes of targets in one message. The transport keeps a buffer as large as its largest message on both sides, for as long
 /// as the stream lasts; and one long label must not push a message over what gRPC lets pass.

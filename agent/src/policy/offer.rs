@@ -6,8 +6,11 @@ use chaos_kitty::{
     v1::{Target, target},
 };
 
-use super::{Platform as _, host::HostPlatform, listed::Listed};
-use crate::{host::own, policy::Policy};
+use super::Policy;
+use crate::{
+    host::own,
+    platform::{Platform as _, host::HostPlatform, listed::Listed},
+};
 
 /// See the module.
 #[derive(Debug, Default)]
