@@ -28,7 +28,7 @@ pub fn of_this_process() -> impl Iterator<Item = String> {
 fn sentence(name: &str, known: &[String]) -> String {
     let nearest = known.iter().map(|other| (distance(name, other), other)).min();
     match nearest {
-        Some((distance, other)) if distance <= 3 => {
+        Some((distance, other)) if distance <= 2 => {
             format!("the variable {name} is not a setting of this program; did you mean {other}?")
         }
         _ => format!("the variable {name} is not a setting of this program, and has no effect"),

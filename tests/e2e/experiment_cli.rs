@@ -201,7 +201,6 @@ fn a_document_that_can_not_be_read_is_exit_code_2_without_any_server() {
     let unknown = build("{\n  \"platformTyp\": \"ProcessPlatform\"\n}");
     assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""), "{unknown}");
     assert!(unknown.stderr.contains("error: 63007: crit.json: unknown field `platformTyp`"), "{unknown}");
-    assert!(unknown.stderr.contains("line 2 column"), "{unknown}");
     assert_eq!(build("{\"platformType\": ").code, 2);
     assert_eq!(build("{\"platformType\": \"a\"}").code, 4, "it can be read, and nobody is there");
     let mut command = sandbox.command("kittyctl");
