@@ -2,6 +2,7 @@
 
 use std::{net::TcpStream, os::unix::net::UnixStream, process::Command};
 
+use chaos_kitty::endpoint::Endpoint;
 use chaos_kitty_tests::{Sandbox, eventually, process::Process};
 
 /// A program of the project below a limit on open files.
@@ -40,11 +41,11 @@ async fn with_few_descriptors_a_flood_by_tcp_leaves_room_for_a_halt() {
 async fn one_process_does_not_take_all_places_of_an_agents_socket() {
     let sandbox = Sandbox::new();
     let server = sandbox.server(&[]).await;
-    let agent = sandbox.agent(&server, "web-1", &["--listen", "unix:agent.ipc"]).await;
-    let path = sandbox.path().join("agent.ipc");
+    let agent = sandbox.agent(&server, "web-1", &[]).await;
+    let Endpoint::Unix(path) = agent.local() else { panic!("a Unix socket") };
     let greedy: Vec<_> = (0..1100).filter_map(|_| UnixStream::connect(&path).ok()).collect();
     assert!(greedy.len() > 1000);
-    let _shop = sandbox.shop("till", &format!("unix:{}", path.display())).await;
+    let _shop = sandbox.shop("till", &agent.local().to_string()).await;
     server.target("till").await;
     assert!(agent.process.stderr().contains("closed at once"), "{}", agent.process.stderr());
 }

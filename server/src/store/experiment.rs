@@ -290,7 +290,7 @@ fn micros(at: Timestamp) -> i64 {
     at.seconds.saturating_mul(MICROSECOND).saturating_add(i64::from(at.nanos) / 1000)
 }
 
-fn timestamp(micros: i64) -> Timestamp {
+pub(super) fn timestamp(micros: i64) -> Timestamp {
     let nanos = i32::try_from(micros.rem_euclid(MICROSECOND) * 1000).unwrap_or_default();
     Timestamp { seconds: micros.div_euclid(MICROSECOND), nanos }
 }

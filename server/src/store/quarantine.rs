@@ -15,7 +15,7 @@ use chaos_kitty::{
 use prost::Message;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
-use super::{Store, sql::Write};
+use super::{Store, experiment::timestamp, sql::Write};
 use crate::task::lock;
 
 /// Records that are told of, the first ones; the table has them all.
@@ -122,12 +122,12 @@ pub(super) fn decode_at<T: Message + Default>(
 pub(super) struct Told(Mutex<BTreeMap<(Kind, String), v1::SetAside>>);
 
 impl Told {
-    fn add(&self, kind: Kind, key: &str, reason: &str, at: SystemTime) -> bool {
+    fn add(&self, kind: Kind, key: &str, reason: &str, at: Timestamp) -> bool {
         let mut told = lock(&self.0);
         if told.len() >= TOLD || told.contains_key(&(kind, key.to_owned())) {
             return false;
         }
-        told.insert((kind, key.to_owned()), wire(kind.name(), key, reason, Timestamp::from(at)));
+        told.insert((kind, key.to_owned()), wire(kind.name(), key, reason, at));
         true
     }
 }
@@ -140,18 +140,13 @@ impl Store {
     /// Sets a record aside, and tells of it. What can not be moved, since the store can not be written, is left out
     /// all the same by whoever found it.
     pub fn set_aside(&self, kind: Kind, key: &str, reason: &str) {
-        let at = SystemTime::now();
-        if self.0.told.add(kind, key, reason, at) {
+        let at = micros(SystemTime::now());
+        if self.0.told.add(kind, key, reason, timestamp(at)) {
             let kind = kind.name();
             tracing::error!(kind, key, reason, "a record is set aside; see `kittyd check`");
         }
         if kind != Kind::Latch {
-            self.queue(Write::SetAside {
-                kind,
-                key: key.to_owned(),
-                reason: reason.to_owned(),
-                at: micros(at),
-            });
+            self.queue(Write::SetAside { kind, key: key.to_owned(), reason: reason.to_owned(), at });
         }
     }
 
@@ -169,9 +164,10 @@ impl Store {
         let rows = self.read(all).await?;
         let mut hurt = Vec::new();
         for (kind, row, subject) in rows {
-            let at = row.at.and_then(Timestamp::system_time).unwrap_or_else(SystemTime::now);
+            let at = row.at.unwrap_or_default();
             self.0.told.add(kind, &row.key, &row.reason, at);
             if !subject.is_empty() {
+                let at = at.system_time().unwrap_or_else(SystemTime::now);
                 hurt.push((subject, at.elapsed().unwrap_or_default()));
             }
         }
@@ -238,8 +234,7 @@ fn all(connection: &Connection) -> rusqlite::Result<Vec<(Kind, v1::SetAside, Str
         let name: String = row.get(0)?;
         let kind = Kind::STORED.into_iter().find(|kind| kind.name() == name).unwrap_or(Kind::Value);
         let (key, reason): (String, String) = (row.get(1)?, row.get(2)?);
-        let at = Timestamp { seconds: row.get::<_, i64>(3)?.div_euclid(1_000_000), nanos: 0 };
-        Ok((kind, wire(&name, &key, &reason, at), row.get(4)?))
+        Ok((kind, wire(&name, &key, &reason, timestamp(row.get(3)?)), row.get(4)?))
     };
     statement.query_map([], row)?.collect()
 }
