@@ -20,7 +20,11 @@ use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::Sd
 use tracing::{Level, Metadata, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::filter_fn, layer::SubscriberExt, reload, util::SubscriberInitExt,
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    reload,
+    util::SubscriberInitExt,
 };
 
 use crate::{Code, Problem, client::chain, text};
@@ -187,9 +191,8 @@ pub fn init(program: &'static str, args: &Args) -> Result<Guard, Problem> {
     let (filter, handle) = reload::Layer::new(filter);
     let verbosity = Verbosity::new(&args.log, Box::new(move |filter| handle.reload(filter)));
     Registry::default()
-        .with(flood::Flood::new())
         .with(spans.with_location(false).with_threads(false).with_filter(filter_fn(is_ours)))
-        .with(lines(args.log_format).with_filter(filter))
+        .with(lines(args.log_format).with_filter(FilterExt::and(filter, flood::Flood::new())))
         .try_init()
         .map_err(|error| refuse("starting the log", &error))?;
     Ok(Guard { provider: Some(provider), verbosity })

@@ -106,14 +106,19 @@ impl Trust {
         }
     }
 
-    /// The same for a folder with all that lies directly in it.
+    /// The same for a folder with all that lies directly in it. What is no folder is looked at alone: whoever opens it
+    /// says what is wrong.
     ///
     /// # Errors
     /// See [`Self::check`].
     pub fn check_folder(&self, folder: &Path) -> Result<(), Problem> {
         self.check(folder)?;
         let unseen = |error| cannot_look(folder, error);
-        for entry in fs::read_dir(folder).map_err(unseen)? {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Ok(()),
+            entries => entries.map_err(unseen)?,
+        };
+        for entry in entries {
             self.check(&entry.map_err(unseen)?.path())?;
         }
         Ok(())

@@ -440,7 +440,7 @@ async fn top_keeps_up_with_what_happens_and_gives_the_terminal_back() {
         let first = settings.first().unwrap();
         assert!(settings.last().unwrap().ends_with(first), "the terminal is as it was: {settings:?}");
         stage.must(&["experiment", "stop", &id]);
-        stage.must(&["experiment", "watch", &id]);
+        assert_eq!(stage.kittyctl(&["experiment", "watch", &id]).code, 5, "it was stopped by a person");
     }
 }
 

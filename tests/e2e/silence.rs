@@ -21,13 +21,15 @@ struct Ground {
 async fn ground(heartbeat: &str) -> Ground {
     let sandbox = Sandbox::new();
     let server = sandbox.server(&["--heartbeat", heartbeat]).await;
-    let program = sandbox.path().join("kitty-quiet");
+    // Of this sandbox alone: the same name in another test would be of the same group.
+    let name = sandbox.path().file_name().unwrap().to_str().unwrap().replace("kitty", "quiet");
+    let program = sandbox.path().join(&name);
     fs::copy("/bin/sleep", &program).unwrap();
     let mut command = Command::new(program);
     command.arg("600");
-    let sleeper = Process::start("kitty-quiet", command, sandbox.path());
-    let agent = sandbox.agent(&server, "a", &["--process", "kitty-quiet"]).await;
-    let target = format!("kitty-quiet:{}", sleeper.pid());
+    let sleeper = Process::start(&name, command, sandbox.path());
+    let agent = sandbox.agent(&server, "a", &["--process", &name]).await;
+    let target = format!("{name}:{}", sleeper.pid());
     server.target(&target).await;
     let path = sandbox.path().join("proxy.ipc");
     let socket = PathBuf::from(server.address().trim_start_matches("unix:"));

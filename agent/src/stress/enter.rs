@@ -53,7 +53,7 @@ pub(super) fn program(place: &Place, program: &str, arguments: &[&str]) -> io::R
     }
     if program == folder::REMOVE {
         if place.enter()? == Entered::Gone {
-            return failed(Code::TargetGone, GONE.to_owned());
+            return gone(place);
         }
         return over(place, &Said::Exited { code: Some(0), signal: None });
     }
@@ -62,7 +62,11 @@ pub(super) fn program(place: &Place, program: &str, arguments: &[&str]) -> io::R
     run(place, command, program, Part::Undo)
 }
 
-const GONE: &str = "the target is gone, and its namespaces too";
+/// A target with mounts of its own may have had the host's folders in them, so that its folder is still there.
+fn gone(place: &Place) -> io::Result<ExitCode> {
+    place.folder().map_or(Ok(()), folder::remove)?;
+    failed(Code::TargetGone, "the target is gone, and its namespaces too".to_owned())
+}
 
 /// What a program has to do with the folder of its script, whose path is told to both.
 #[derive(Clone, Copy)]
@@ -78,7 +82,7 @@ fn run(place: &Place, mut command: Command, what: &str, part: Part) -> io::Resul
     let output = io::stderr().as_fd().try_clone_to_owned()?;
     let environment = place.environment();
     if place.enter()? == Entered::Gone {
-        return failed(Code::TargetGone, GONE.to_owned());
+        return gone(place);
     }
     let folder = place.folder().and_then(match part {
         Part::Script => folder::make,

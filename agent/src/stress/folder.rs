@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Where one is made, in this order.
-const ABOVE: [&str; 2] = ["/var/tmp", "/tmp"];
+/// Where one is made, in this order. An image made from scratch may have neither of the first two.
+const ABOVE: [&str; 3] = ["/var/tmp", "/tmp", "/"];
 
 /// In place of a program: only the folder is removed.
 pub(crate) const REMOVE: &str = "-";

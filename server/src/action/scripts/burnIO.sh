@@ -6,7 +6,7 @@
 # Health check: true
 # Self healing: true
 
-[ -n "$KITTY_TMP" ] || { echo "neither /var/tmp nor /tmp can be written, or the agent is too old to make a folder there" >&2; exit 1; }
+[ -n "$KITTY_TMP" ] || { echo "no folder can be made in /var/tmp, /tmp or /, or the agent is too old to make one" >&2; exit 1; }
 megabytes=16
 file=$KITTY_TMP/zeros
 echo "writing $file"

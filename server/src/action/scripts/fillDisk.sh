@@ -7,7 +7,7 @@
 # Health check: true
 # Self healing: true
 
-[ -n "$KITTY_TMP" ] || { echo "neither /var/tmp nor /tmp can be written, or the agent is too old to make a folder there" >&2; exit 1; }
+[ -n "$KITTY_TMP" ] || { echo "no folder can be made in /var/tmp, /tmp or /, or the agent is too old to make one" >&2; exit 1; }
 file=$KITTY_TMP/zeros
 # What fallocate(1) reserves at once, dd writes where there is no such thing. Both end when the disk is full;
 # small blocks at the end take what large ones leave.

@@ -25,7 +25,7 @@ if [ -n "$shared" ]; then
     echo "no effect here: the target shares its mounts below $shared with others" >&2
     exit 1
 fi
-[ -n "$KITTY_TMP" ] || { echo "neither /var/tmp nor /tmp can be written, or the agent is too old to make a folder there" >&2; exit 1; }
+[ -n "$KITTY_TMP" ] || { echo "no folder can be made in /var/tmp, /tmp or /, or the agent is too old to make one" >&2; exit 1; }
 pipe=$KITTY_TMP/random
 mkfifo -m 666 "$pipe" && mount --bind "$pipe" /dev/random || exit 1
 # The mount keeps it. Open for writing here, so that whoever opens it gets in, and waits for the first byte.
