@@ -4,7 +4,7 @@
 const OURS: &str = "KITTY_";
 
 /// Those that are no settings: what scripts are told, what the tests say to each other.
-const TOLD: [&str; 3] = ["KITTY_TARGET", "KITTY_TARGET_PID", "KITTY_NAMESPACES"];
+const TOLD: [&str; 4] = ["KITTY_TARGET", "KITTY_TARGET_PID", "KITTY_NAMESPACES", "KITTY_TMP"];
 const OF_TESTS: &str = "KITTY_TEST_";
 
 /// One sentence for each variable of `set` that is ours by its name and none of the `known` ones.
@@ -56,8 +56,7 @@ mod tests {
     #[test]
     fn a_variable_that_has_no_effect_is_said_with_the_nearest() {
         let known = ["KITTY_SERVER", "KITTY_LOG", "KITTY_TLS_CA"].map(str::to_owned);
-        let set =
-            ["KITTY_SERVR", "KITTY_LOG", "PATH", "KITTY_TARGET_PID", "KITTY_TEST_PATIENCE", "KITTY_OUTPUT"];
+        let set = ["KITTY_SERVR", "KITTY_LOG", "PATH", "KITTY_TMP", "KITTY_TEST_PATIENCE", "KITTY_OUTPUT"];
         let told = not_honoured(&known, set.into_iter().map(str::to_owned));
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("KITTY_OUTPUT") && told[0].contains("no effect"), "{told:?}");
