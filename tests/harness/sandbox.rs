@@ -129,11 +129,17 @@ impl Sandbox {
     }
 }
 
-/// The path of a program or example of the project, built with the profile that the test was built with.
+/// The path of a program or example of the project: of the folder `KITTY_BIN` where it is there, else built with the
+/// profile that the test was built with.
 ///
 /// # Panics
 /// It is not there.
 pub fn built(program: &str) -> PathBuf {
+    if let Some(named) = env::var_os("KITTY_BIN").map(|folder| PathBuf::from(folder).join(program))
+        && named.is_file()
+    {
+        return named;
+    }
     let executable = env::current_exe().unwrap();
     let profile = executable.ancestors().find(|folder| folder.join("kittyd").is_file());
     let found = profile
