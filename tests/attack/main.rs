@@ -90,7 +90,7 @@ async fn main() -> ExitCode {
         assert!(!ghost.is_finished(), "a fake agent goes on to the end");
         ghost.abort();
     }
-    let seen = watch.end().await;
+    let seen = watch.end();
     tokio::time::sleep(Duration::from_secs(number("KITTY_ATTACK_REST", 60))).await;
     complaints.extend(bed.judge(before, &seen));
     println!("{figures}\n{seen}");

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
@@ -11,8 +12,8 @@ use chaos_kitty::{
     v1::GetStatusRequest,
 };
 use tokio::{
+    runtime::Builder,
     sync::oneshot,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
 
@@ -34,20 +35,23 @@ pub(crate) struct Seen {
 }
 
 pub(crate) struct Watch {
-    task: JoinHandle<Seen>,
+    thread: JoinHandle<Seen>,
     end: oneshot::Sender<()>,
 }
 
 impl Watch {
     pub(crate) fn start(bed: &Bed) -> Self {
         let (end, ended) = oneshot::channel();
-        let task = tokio::spawn(look(bed.server.endpoint(), bed.pids(), ended));
-        Self { task, end }
+        let look = look(bed.server.endpoint(), bed.pids(), ended);
+        // On a thread of its own: making extremes keeps the runtime's threads busy.
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let thread = thread::spawn(move || runtime.block_on(look));
+        Self { thread, end }
     }
 
-    pub(crate) async fn end(self) -> Seen {
+    pub(crate) fn end(self) -> Seen {
         let _ = self.end.send(());
-        self.task.await.unwrap()
+        self.thread.join().unwrap()
     }
 }
 
