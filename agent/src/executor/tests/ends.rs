@@ -25,6 +25,7 @@ use crate::{
 async fn a_pause_is_held_for_its_duration_and_put_back_on_evidence() {
     let mut bench = Bench::start().await;
     let victim = bench.victim("t");
+    eventually("its program is read", || victim.state() == 'S').await;
     let duration = Duration::from_millis(300);
     bench.delay("a", "t", duration);
     let started = bench.started("a").await;

@@ -144,6 +144,7 @@ async fn a_pause_needs_a_duration_and_a_kill_takes_none() {
 async fn a_signal_ends_the_target_and_the_end_is_seen() {
     let mut bench = Bench::start().await;
     let victim = bench.victim("t");
+    eventually("its program is read", || victim.state() == 'S').await;
     let pid = victim.process().pid;
     bench.kill("a", "t", "SIGTERM");
     bench.expect("a", State::Accepted).await;
