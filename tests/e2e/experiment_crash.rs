@@ -92,7 +92,7 @@ async fn a_finalizer_runs_also_when_the_server_is_killed_between_healthy_and_fin
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_at_self_healing_counts_also_when_the_server_is_killed_before_it_or_after_it() {
-    let flags = ["--lease", "2s", "--experiment-maximum", "600ms", "--self-healing-interval", "3s"];
+    let flags = ["--lease", "2s", "--experiment-maximum", "3s", "--self-healing-interval", "3s"];
     for point in ["experiment-before-heal", "experiment-healed"] {
         let mut place = Place::new("kitty-heal", true, &flags).await;
         place.deaf(2).await;

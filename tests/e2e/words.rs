@@ -80,7 +80,16 @@ fn a_rule_without_a_name_names_the_way_out_and_its_number_once() {
 #[test]
 fn check_says_what_each_rule_matches() {
     let sandbox = Sandbox::new();
-    let line = ["check", "--state", "state", "--process", "no such cat", "--process-command", "me=."];
+    // Two programs of this test's own, so that it does not matter what else runs here.
+    let _two = ["one", "two"].map(|name| {
+        let program = sandbox.path().join(name);
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut command = std::process::Command::new(program);
+        command.arg("600");
+        chaos_kitty_tests::process::Process::start(name, command, sandbox.path())
+    });
+    let rule = format!("me={}/(one|two)", sandbox.path().display());
+    let line = ["check", "--state", "state", "--process", "no such cat", "--process-command", &rule];
     let checked = run(&sandbox, "kitty-agent", &line, &[]);
     assert!(checked.stdout.contains("warning  rule no-such-cat matches nothing now"), "{checked}");
     assert!(checked.stdout.contains("warning  rule me matches"), "{checked}");
